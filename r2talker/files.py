@@ -1,0 +1,66 @@
+"""Writing files so that a later run never meets half of one: written beside the target, then renamed."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r2talker.errors import R2TalkerError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path` (same suffix); rename it to `path` on success, delete it on failure.
+
+    Raises R2TalkerError when the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise R2TalkerError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write one array without pickles, atomically."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; R2TalkerError names the file when it is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise R2TalkerError(f"cannot read {path}: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise R2TalkerError(f"{path} is not valid JSON ({error}); make it again") from error
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Read one array, refusing pickles; R2TalkerError names the file when it is missing or broken."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise R2TalkerError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise R2TalkerError(f"{path} is not a plain .npy array ({error})") from error
