@@ -1,0 +1,1 @@
+"""Sound becomes what moves the face: audio features, audio to landmarks, windows, head poses. Torch only, no files."""
