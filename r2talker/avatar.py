@@ -1,0 +1,283 @@
+"""An avatar: what training leaves and everything else loads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from r2talker import methods
+from r2talker.avatar_format import (
+    AvatarFolder,
+    AvatarInfo,
+    load_part,
+    read_avatar_info,
+    read_weights,
+    write_avatar_info,
+    write_weights,
+)
+from r2talker.conditions import window_conditions
+from r2talker.drive.log_mel import LogMel, audio_windows
+from r2talker.drive.motion import MotionModel, generate_landmarks
+from r2talker.drive.poses import mirrored_indices, smooth_poses
+from r2talker.errors import R2TalkerError
+from r2talker.files import write_bytes
+from r2talker.model.head import FrameCode
+from r2talker.model.talking_head import TalkingHead
+from r2talker.progress import Progress, Silent
+from r2talker.render.frame import render_frame
+from r2talker.types import Camera, Frame
+
+UPPER_FACE = [*range(17, 27), *range(36, 48)]
+"""Brows and eyes: they follow the replayed clip, like pose and eye opening, because sound says little about them."""
+BATCH = 256
+"""Windows encoded at once."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """What the clip itself did in every frame: replayed for poses, eyes and brows, or whole.
+
+    c2w: [F, 4, 4] NGP space. eye: [F] percent of the picture. displacements: [F, 68, 3].
+    """
+
+    c2w: Float[Tensor, "frames 4 4"]
+    eye: Float[Tensor, " frames"]
+    displacements: Float[Tensor, "frames 68 3"]
+
+
+@dataclass(frozen=True)
+class DrivePlan:
+    """Everything that moves a rendering of T frames: condition windows, eye values, camera poses."""
+
+    windows: Float[Tensor, "frames window *shape"]
+    eye: Float[Tensor, " frames"]
+    c2w: Float[Tensor, "frames 4 4"]
+
+
+@dataclass
+class Avatar:
+    """A talking head ready to render; `load` reads one, `render` yields its pictures, `render_video` writes them.
+
+    background: the clip's clean plate, [H, W, 3] bytes. motion: sound to landmarks of this person, or None if never trained.
+    """
+
+    info: AvatarInfo
+    model: TalkingHead
+    track: Track
+    background: UInt8[np.ndarray, "height width 3"]
+    motion: MotionModel | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | None = None) -> "Avatar":
+        """Read an avatar folder; `device` defaults to CUDA when there is one. R2TalkerError says what is missing."""
+        folder = AvatarFolder(Path(path))
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        info = read_avatar_info(folder)
+        tensors = read_weights(folder, where)
+        model = TalkingHead(info.model, methods.get(info.method)).to(where)
+        load_part(model, "model", tensors, folder.weights)
+        motion = None
+        if info.motion is not None:
+            motion = MotionModel(info.motion).to(where)
+            load_part(motion, "motion", tensors, folder.weights)
+            motion.eval()
+        try:
+            track = Track(*(tensors[f"track.{name}"] for name in ("c2w", "eye", "displacements")))
+        except KeyError as error:
+            raise R2TalkerError(f"{folder.weights} has no tensor {error.args[0]}; copy the whole avatar again") from error
+        plate = cv2.imread(str(folder.background), cv2.IMREAD_COLOR)
+        if plate is None:
+            raise R2TalkerError(f"cannot read {folder.background}; copy the whole avatar folder or train it again")
+        return cls(info, model.eval().requires_grad_(False), track, np.ascontiguousarray(plate[..., ::-1]), motion)
+
+    def save(self, path: str | Path) -> None:
+        """Write the avatar folder; `avatar.json` comes last."""
+        folder = AvatarFolder(Path(path))
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
+        tensors.update({f"track.{name}": getattr(self.track, name) for name in ("c2w", "eye", "displacements")})
+        if self.motion is not None:
+            tensors.update({f"motion.{key}": value for key, value in self.motion.state_dict().items()})
+        folder.info.unlink(missing_ok=True)
+        write_weights(folder, tensors)
+        plate = cv2.imencode(".png", np.ascontiguousarray(self.background[..., ::-1]))[1]
+        write_bytes(folder.background, plate.tobytes())
+        write_avatar_info(folder, self.info)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the avatar renders."""
+        return self.track.c2w.device
+
+    def plan(
+        self,
+        *,
+        audio: str | Path | Float[np.ndarray, " samples"] | None = None,
+        landmarks: Float[Tensor, "frames 68 3"] | None = None,
+        features: Float[Tensor, "frames 16 width"] | None = None,
+        poses: Float[Tensor, "frames 4 4"] | int | None = None,
+        eye: float | None = None,
+        frames: int | None = None,
+    ) -> DrivePlan:
+        """Decide what moves every frame.
+
+        Give one of audio (a sound file, or 16 kHz mono samples in [-1, 1]), landmarks (displacements, for methods driven by
+        landmarks) or features (windows, for methods driven by audio); with none the clip's own motion is replayed. poses: [T, 4, 4]
+        camera-to-world in NGP space, the number of a tracked frame to hold, or None to replay the clip's, mirrored at the ends. eye: constant
+        opening in percent of the picture instead of the clip's. frames: stop after so many. R2TalkerError when the drive does not fit the method.
+        """
+        given = [name for name, value in (("audio", audio), ("landmarks", landmarks), ("features", features)) if value is not None]
+        if len(given) > 1:
+            raise R2TalkerError(f"an avatar is driven by one thing at a time, got {' and '.join(given)}")
+        drive = self.model.method.drive
+        sequence = self._sequence(audio, landmarks, features)
+        total = len(sequence) if frames is None else min(frames, len(sequence))
+        if total == 0:
+            raise R2TalkerError("there is nothing to render: the drive is shorter than one frame (40 ms)")
+        replay = mirrored_indices(len(sequence), len(self.track.c2w)).to(self.device)
+        if audio is not None and drive.kind == "landmarks":
+            sequence = sequence.clone()
+            sequence[:, UPPER_FACE] = self.track.displacements[replay][:, UPPER_FACE]
+        windows = window_conditions(sequence, drive, self.info.statistics, edge=self.info.window_edge)
+        eyes = self.track.eye[replay] if eye is None else torch.full((len(sequence),), eye, device=self.device)
+        return DrivePlan(windows[:total], eyes[:total], self._poses(poses, replay)[:total])
+
+    def render(
+        self,
+        *,
+        audio: str | Path | Float[np.ndarray, " samples"] | None = None,
+        landmarks: Float[Tensor, "frames 68 3"] | None = None,
+        features: Float[Tensor, "frames 16 width"] | None = None,
+        poses: Float[Tensor, "frames 4 4"] | int | None = None,
+        eye: float | None = None,
+        background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
+        size: int | None = None,
+        frames: int | None = None,
+    ) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+        """Yield 8-bit RGB pictures at 25 per second; see `plan` for what moves them. size: side in pixels, by default that of training."""
+        plan = self.plan(audio=audio, landmarks=landmarks, features=features, poses=poses, eye=eye, frames=frames)
+        for frame in self.render_plan(plan, background=background, size=size):
+            yield (frame.rgb * 255).round().to(torch.uint8).cpu().numpy()
+
+    def render_plan(
+        self,
+        plan: DrivePlan,
+        *,
+        background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
+        size: int | None = None,
+    ) -> Iterator[Frame]:
+        """Yield the frames of a plan one by one; memory does not grow with their number."""
+        side = size or self.info.size
+        plate = torch.from_numpy(self._plate(background, side)).to(self.device).float() / 255
+        for start in range(0, len(plan.windows), BATCH):
+            with torch.no_grad():
+                codes = self.model.head.contract.encode(plan.windows[start : start + BATCH])
+            for offset, code in enumerate(codes):
+                index = start + offset
+                frame = FrameCode(code, plan.eye[index], self.model.head.individual_codes[0])
+                yield render_frame(self.model, self.camera(plan.c2w[index], side), frame, plate, self.info.render)
+
+    def render_video(
+        self,
+        path: str | Path,
+        *,
+        audio: str | Path | Float[np.ndarray, " samples"] | None = None,
+        landmarks: Float[Tensor, "frames 68 3"] | None = None,
+        features: Float[Tensor, "frames 16 width"] | None = None,
+        poses: Float[Tensor, "frames 4 4"] | int | None = None,
+        eye: float | None = None,
+        background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
+        size: int | None = None,
+        frames: int | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Write an H.264 video with the driving sound, and a poster picture beside it (same name, `.png`); returns the frame count."""
+        from r2talker.media.write import VideoWriter, write_png
+
+        samples = read_samples(audio)
+        plan = self.plan(audio=samples, landmarks=landmarks, features=features, poses=poses, eye=eye, frames=frames)
+        side, progress = size or self.info.size, progress or Silent()
+        target = Path(path)
+        progress.begin("render", len(plan.windows))
+        with VideoWriter(target, width=side, height=side, audio=samples) as writer:
+            for count, frame in enumerate(self.render_plan(plan, background=background, size=side)):
+                picture = (frame.rgb * 255).round().to(torch.uint8).cpu().numpy()
+                writer.write(picture)
+                if count == len(plan.windows) // 2:
+                    poster = picture
+                progress.advance(count + 1)
+        write_png(target.with_suffix(".png"), poster)
+        progress.end(f"{len(plan.windows)} frames in {target}, poster {target.with_suffix('.png')}")
+        return len(plan.windows)
+
+    def camera(self, c2w: Float[Tensor, "4 4"], size: int) -> Camera:
+        """The clip's camera at a pose and picture size."""
+        full = self.info.size
+        return Camera(c2w, self.info.focal, self.info.focal, full / 2, full / 2, full, full).resized(size, size)
+
+    def _sequence(
+        self,
+        audio: str | Path | Float[np.ndarray, " samples"] | None,
+        landmarks: Float[Tensor, "frames 68 3"] | None,
+        features: Float[Tensor, "frames 16 width"] | None,
+    ) -> Tensor:
+        kind, width = self.model.method.drive.kind, self.info.model.feature_width
+        if kind == "audio":
+            if landmarks is not None:
+                raise R2TalkerError(f"{self.info.method} is driven by audio features, not landmarks; pass features or audio")
+            if features is not None:
+                if features.ndim != 3 or features.shape[1:] != (16, width):
+                    raise R2TalkerError(f"expected features of shape [frames, 16, {width}], got {list(features.shape)}")
+                return features.to(self.device, torch.float32)
+            if audio is None:
+                raise R2TalkerError(f"{self.info.method} has no motion of its own to replay; pass audio or features")
+            return self._features(audio)
+        if features is not None:
+            raise R2TalkerError(f"{self.info.method} is driven by landmarks, not audio features; pass landmarks or audio")
+        if landmarks is not None:
+            if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 3):
+                raise R2TalkerError(f"expected landmarks of shape [frames, 68, 3], got {list(landmarks.shape)}")
+            return landmarks.to(self.device, torch.float32)
+        if audio is None:
+            return self.track.displacements
+        if self.motion is None:
+            raise R2TalkerError("this avatar has no landmark generator (it was trained without sound); pass landmarks instead of audio")
+        samples = torch.from_numpy(read_samples(audio)).to(self.device)
+        return generate_landmarks(self.motion, samples)
+
+    def _features(self, audio: str | Path | Float[np.ndarray, " samples"]) -> Tensor:
+        if self.info.feature != "mel":
+            raise R2TalkerError(f"this avatar listens to {self.info.feature!r} features, which r2talker cannot compute; pass features")
+        samples = torch.from_numpy(read_samples(audio)).to(self.device)
+        log_mel = LogMel(self.info.model.feature_width).to(self.device)
+        return audio_windows(log_mel(samples), round(len(samples) / 16000 * 25), padding=log_mel.silence)
+
+    def _poses(self, poses: Float[Tensor, "frames 4 4"] | int | None, replay: Tensor) -> Tensor:
+        if poses is None:
+            return smooth_poses(self.track.c2w)[replay]
+        if isinstance(poses, int):
+            if not 0 <= poses < len(self.track.c2w):
+                raise R2TalkerError(f"the clip has poses 0 to {len(self.track.c2w) - 1}, got {poses}")
+            return self.track.c2w[poses].expand(len(replay), 4, 4)
+        if poses.ndim != 3 or poses.shape[1:] != (4, 4):
+            raise R2TalkerError(f"expected poses of shape [frames, 4, 4], got {list(poses.shape)}")
+        return poses.to(self.device, torch.float32)[mirrored_indices(len(replay), len(poses)).to(self.device)]
+
+    def _plate(self, background: np.ndarray | tuple[int, int, int] | None, side: int) -> np.ndarray:
+        plate = self.background if background is None else np.asarray(background, np.uint8)
+        if plate.ndim == 1:
+            return np.broadcast_to(plate, (side, side, 3)).copy()
+        return cv2.resize(plate, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def read_samples(audio: str | Path | Float[np.ndarray, " samples"] | None) -> Float[np.ndarray, " samples"] | None:
+    """16 kHz mono samples of a sound file; arrays and None pass through."""
+    if audio is None or isinstance(audio, np.ndarray):
+        return audio
+    from r2talker.media.read import read_audio
+
+    return read_audio(Path(audio))

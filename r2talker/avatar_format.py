@@ -1,0 +1,140 @@
+"""The avatar folder: `avatar.json`, `weights.safetensors`, `background.png` (docs/avatar-format.md)."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from r2talker.data.folder import Statistics
+from r2talker.drive.config import MotionConfig
+from r2talker.errors import R2TalkerError
+from r2talker.files import read_json, replacing, write_json
+from r2talker.model.head import HeadConfig
+from r2talker.model.talking_head import ModelConfig
+from r2talker.model.torso import TorsoConfig
+from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.render.config import RenderSettings
+
+FORMAT = "r2talker-avatar"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class AvatarInfo:
+    """What `avatar.json` says.
+
+    size: side of the training pictures, pixels. focal: pixels at that size. feature: name of the audio feature that drives the
+    method, or empty. landmark_scale, landmark_base, statistics: see the dataset's description. window_edge: how windows are filled
+    beyond the ends of a clip. provenance: clip, dataset and training settings. scores: readings on the held-out frames.
+    """
+
+    created_by: str
+    method: str
+    size: int
+    focal: float
+    model: ModelConfig
+    render: RenderSettings
+    landmark_scale: float
+    landmark_base: list[list[float]]
+    statistics: Statistics
+    motion: MotionConfig | None = None
+    feature: str = ""
+    window_edge: str = "replicate"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AvatarFolder:
+    """Paths inside an avatar folder."""
+
+    root: Path
+
+    @property
+    def info(self) -> Path:
+        return self.root / "avatar.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.root / "weights.safetensors"
+
+    @property
+    def background(self) -> Path:
+        return self.root / "background.png"
+
+    @property
+    def training(self) -> Path:
+        """Checkpoint, previews and logs of the training run; not needed to use the avatar."""
+        return self.root / "training"
+
+
+def write_avatar_info(folder: AvatarFolder, info: AvatarInfo) -> None:
+    """Write `avatar.json`; it is written last, so a folder that has it is complete."""
+    write_json(folder.info, {"format": FORMAT, "version": FORMAT_VERSION, **asdict(info)})
+
+
+def read_avatar_info(folder: AvatarFolder) -> AvatarInfo:
+    """Read `avatar.json`; R2TalkerError when the folder is unfinished, of another kind, or of another version."""
+    if not folder.info.exists():
+        raise R2TalkerError(f"{folder.root} is not a finished avatar (no avatar.json); train one with `r2talker create VIDEO {folder.root}`")
+    value = read_json(folder.info)
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise R2TalkerError(f"{folder.info} does not describe an r2talker avatar; train it again")
+    if value.get("version") != FORMAT_VERSION:
+        raise R2TalkerError(
+            f"{folder.root} has avatar version {value.get('version')}, this r2talker reads version {FORMAT_VERSION}; train it again"
+        )
+    try:
+        content = {key: item for key, item in value.items() if key not in ("format", "version")}
+        content["model"] = _model_config(content["model"])
+        content["render"] = RenderSettings(**{**content["render"], "aabb": tuple(content["render"]["aabb"])})
+        content["statistics"] = Statistics(**content["statistics"])
+        content["motion"] = None if content["motion"] is None else MotionConfig(**content["motion"])
+        return AvatarInfo(**content)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise R2TalkerError(f"{folder.info} is incomplete ({error}); train the avatar again") from error
+
+
+def write_weights(folder: AvatarFolder, tensors: dict[str, Tensor]) -> None:
+    """Write all tensors."""
+    with replacing(folder.weights) as temporary:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(temporary))
+
+
+def read_weights(folder: AvatarFolder, device: torch.device) -> dict[str, Tensor]:
+    """Read all tensors; R2TalkerError names the file when it is missing or broken."""
+    try:
+        with safe_open(str(folder.weights), "pt", device=str(device)) as file:
+            return {key: file.get_tensor(key) for key in file.keys()}
+    except FileNotFoundError as error:
+        raise R2TalkerError(f"{folder.weights} is missing; copy the whole avatar folder or train it again") from error
+    except (SafetensorError, OSError) as error:
+        raise R2TalkerError(f"{folder.weights} is broken ({error}); copy the avatar again or train it again") from error
+
+
+def load_part(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], file: Path) -> None:
+    """Load the tensors named `prefix.*` strictly; R2TalkerError names every missing, unexpected or misshaped one."""
+    part = {key.removeprefix(f"{prefix}."): value for key, value in tensors.items() if key.startswith(f"{prefix}.")}
+    wanted = module.state_dict()
+    faults = [f"{prefix}.{key} is missing" for key in wanted if key not in part]
+    faults += [f"{prefix}.{key} is unexpected" for key in part if key not in wanted]
+    faults += [
+        f"{prefix}.{key} has shape {list(part[key].shape)} instead of {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in part and part[key].shape != value.shape
+    ]
+    if faults:
+        raise R2TalkerError(f"{file} does not fit avatar.json: {'; '.join(faults)}; copy the whole avatar again or train it again")
+    module.load_state_dict(part)
+
+
+def _model_config(value: dict[str, Any]) -> ModelConfig:
+    head = {**value["head"], "position_grid": GridLayout(**value["head"]["position_grid"])}
+    torso = value["torso"]
+    if torso is not None:
+        torso = TorsoConfig(**{**torso, "grid": GridLayout(**torso["grid"])})
+    return ModelConfig(HeadConfig(**head), torso, value["feature_width"])

@@ -1,0 +1,166 @@
+"""Reading a finished dataset folder: poses, conditions and pictures (upstream.md sections 1 and 2)."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from r2talker.data.folder import DatasetFolder, DatasetInfo, read_info
+from r2talker.errors import R2TalkerError
+from r2talker.files import read_json, read_npy
+from r2talker.ops.camera_rays.op import c2w_from_head
+from r2talker.types import Camera
+
+HEAD_BGR = (255, 0, 0)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything of a dataset but its pictures; frame numbers run over the training split, then the held-out one.
+
+    c2w: [F, 4, 4] NGP space. eye: [F] percent of the picture (upstream.md 2.7). displacements: [F, 68, 3], the
+    `aud_idexp` arrays. pixels: [F, 68, 2] landmarks (x, y) in pixels at `info.size`. audio: [F, 16, K] feature windows by name.
+    """
+
+    folder: DatasetFolder
+    info: DatasetInfo
+    c2w: Float[Tensor, "frames 4 4"]
+    eye: Float[Tensor, " frames"]
+    displacements: Float[Tensor, "frames 68 3"]
+    pixels: Float[Tensor, "frames 68 2"]
+    audio: dict[str, Float[Tensor, "frames 16 width"]]
+
+    @property
+    def train(self) -> range:
+        """Frames of the training split."""
+        return range(self.info.train_frames)
+
+    @property
+    def held_out(self) -> range:
+        """Frames of the held-out split, contiguous after the training split."""
+        return range(self.info.train_frames, self.info.frames)
+
+    def camera(self, frame: int, size: int | None = None) -> Camera:
+        """The view of one frame, by default at the dataset's size."""
+        full, half = self.info.size, self.info.size / 2
+        camera = Camera(self.c2w[frame], self.info.focal, self.info.focal, half, half, full, full)
+        return camera if size is None else camera.resized(size, size)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of the chosen frames at one size, 8 bits, RGB; `index[frame]` is the row of a frame.
+
+    truth: over the clean background. torso: RGBA of torso and inpainted neck. head: pixels parsed as head. background: clean plate.
+    """
+
+    index: dict[int, int]
+    truth: UInt8[Tensor, "frames height width 3"]
+    torso: UInt8[Tensor, "frames height width 4"]
+    head: Bool[Tensor, "frames height width"]
+    background: UInt8[Tensor, "height width 3"]
+
+    @property
+    def size(self) -> int:
+        return self.background.shape[0]
+
+    def to(self, device: torch.device) -> "Pictures":
+        """The same pictures on another device."""
+        moved = (tensor.to(device) for tensor in (self.truth, self.torso, self.head, self.background))
+        return Pictures(self.index, *moved)
+
+
+def read_dataset(root: Path) -> Dataset:
+    """Read poses, conditions and statistics; R2TalkerError names what is missing or does not fit."""
+    folder = DatasetFolder(root)
+    info = read_info(folder)
+    matrices, eyes = [], []
+    for split in ("train", "val"):
+        for frame in read_json(folder.transforms(split))["frames"]:
+            matrices.append(frame["transform_matrix"])
+            eyes.append(frame["eye_ratio"])
+    displacements = read_npy(folder.landmark_offsets())
+    audio = {name: _fit(read_npy(root / feature.file), info.frames) for name, feature in info.features.items()}
+    if len(matrices) != info.frames or displacements.shape != (info.frames, 68, 3):
+        raise R2TalkerError(
+            f"{root} is inconsistent: {len(matrices)} poses and landmarks of shape {displacements.shape} for {info.frames} frames; "
+            "ingest the clip again"
+        )
+    pixels = np.stack([np.loadtxt(folder.landmarks(i), dtype=np.float32) for i in range(info.frames)])
+    return Dataset(
+        folder=folder,
+        info=info,
+        c2w=c2w_from_head(torch.tensor(matrices, dtype=torch.float32)),
+        eye=torch.tensor(eyes, dtype=torch.float32),
+        displacements=torch.from_numpy(displacements.astype(np.float32)),
+        pixels=torch.from_numpy(pixels),
+        audio=audio,
+    )
+
+
+def read_pictures(dataset: Dataset, frames: Sequence[int], *, size: int | None = None) -> Pictures:
+    """Decode the pictures of `frames` on all cores, reduced to `size` x `size` by area averaging when given."""
+    folder = dataset.folder
+
+    def read(frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        truth = _resized(_decode(folder.ground_truth(frame), cv2.IMREAD_COLOR), size)[..., ::-1]
+        torso = _resized(_premultiplied(_decode(folder.torso(frame), cv2.IMREAD_UNCHANGED)), size)
+        parsing = _decode(folder.parsing(frame), cv2.IMREAD_COLOR)
+        head = _resized((parsing == np.array(HEAD_BGR, np.uint8)).all(-1).astype(np.uint8) * 255, size) > 127
+        return truth, _straight(torso), head
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        truth, torso, head = (np.stack(column) for column in zip(*pool.map(read, frames), strict=True))
+    plate = _resized(_decode(folder.background, cv2.IMREAD_COLOR), size)[..., ::-1]
+    return Pictures(
+        index={frame: row for row, frame in enumerate(frames)},
+        truth=torch.from_numpy(truth),
+        torso=torch.from_numpy(torso),
+        head=torch.from_numpy(head),
+        background=torch.from_numpy(np.ascontiguousarray(plate)),
+    )
+
+
+def torso_over_background(
+    torso: UInt8[Tensor, "*pixels 4"], background: UInt8[Tensor, "*pixels 3"]
+) -> Float[Tensor, "*pixels 3"]:
+    """Colours in [0, 1] of the torso picture over the background plate: what stands behind the head."""
+    alpha = torso[..., 3:].float() / 255
+    return (torso[..., :3].float() * alpha + background.float() * (1 - alpha)) / 255
+
+
+def _decode(path: Path, mode: int) -> np.ndarray:
+    picture = cv2.imread(str(path), mode)
+    if picture is None:
+        raise R2TalkerError(f"cannot read the picture {path}; ingest the clip again")
+    return picture
+
+
+def _resized(picture: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None or picture.shape[0] == size:
+        return picture
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _premultiplied(bgra: np.ndarray) -> np.ndarray:
+    """RGBA as float with colours times alpha, so that area averaging does not mix in the colour of transparent pixels."""
+    alpha = bgra[..., 3:].astype(np.float32) / 255
+    return np.concatenate([bgra[..., 2::-1] * alpha, alpha * 255], axis=-1)
+
+
+def _straight(premultiplied: np.ndarray) -> np.ndarray:
+    alpha = premultiplied[..., 3:]
+    colour = premultiplied[..., :3] * (255 / np.maximum(alpha, 1e-3))
+    return np.concatenate([colour, alpha], axis=-1).round().clip(0, 255).astype(np.uint8)
+
+
+def _fit(rows: np.ndarray, frames: int) -> Tensor:
+    """Feature windows for every frame; the last one repeats where the sound ends early (upstream.md section 1)."""
+    return torch.from_numpy(rows.astype(np.float32))[torch.arange(frames).clamp(max=len(rows) - 1)]

@@ -1,0 +1,29 @@
+"""GeneFace's landmarks (Ye et al. 2023, arXiv 2301.13430) on instant-ngp: normalised landmarks choose the ambient coordinate."""
+
+from torch import nn
+
+from r2talker.model.ambient import AmbientConditioning, AmbientConfig
+from r2talker.model.method import ConditioningShape, Method
+from r2talker.model.upstream_names import AMBIENT_KEYS
+from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.types import DriveSpec
+
+WINDOW, COORDINATES = 5, 204
+
+
+def build(shape: ConditioningShape) -> nn.Module:
+    """Five frames of 68 normalised landmarks, each one row (upstream.md 4.1)."""
+    grid = GridLayout(input_dim=2, channels=2, base=16, finest=2048)
+    return AmbientConditioning(AmbientConfig(COORDINATES, 1, WINDOW, grid), shape.position_features)
+
+
+METHOD = Method(
+    name="geneface",
+    title="GeneFace on instant-ngp",
+    upstream_name="genefaceDagger",
+    drive=DriveSpec(kind="landmarks", window=WINDOW, normalise=True),
+    position_grid=GridLayout(input_dim=3, channels=2, base=16, finest=2048),
+    build=build,
+    keys=AMBIENT_KEYS,
+    rates={"attention": 5.0},
+)

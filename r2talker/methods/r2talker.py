@@ -1,0 +1,57 @@
+"""R2-Talker (arXiv 2312.05572): 3D landmarks through a hash grid, and one style network per hidden layer (FiLM)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from r2talker.model.conditioning import Conditioned
+from r2talker.model.grid import Grid
+from r2talker.model.method import ConditioningShape, Method
+from r2talker.model.mlp import MLP, Film
+from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.types import DriveSpec
+
+WINDOW, LANDMARKS, HIDDEN = 5, 68, 64
+
+
+class LandmarkFilm(nn.Module):
+    """Every landmark of the window is a point of a 3D grid; two style networks turn all of them into the modulation of one layer each.
+
+    upstream.md 4.2 and 4.4. The code is [shift of layer 1, scale of layer 1, shift of layer 2, scale of layer 2].
+    """
+
+    extra_features = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.landmark_grid = Grid(GridLayout(input_dim=3, channels=2, base=32, finest=2048))
+        encoded = WINDOW * LANDMARKS * self.landmark_grid.width
+        self.style_nets = nn.ModuleList(MLP(encoded, 2 * HIDDEN, 128, 3) for _ in range(2))
+
+    def encode(self, values: Float[Tensor, "frames 5 68 3"]) -> Float[Tensor, "frames 256"]:
+        encoded = self.landmark_grid(values.reshape(-1, 3)).reshape(len(values), -1)
+        return torch.cat([net(encoded) for net in self.style_nets], dim=-1)
+
+    def apply(self, features: Float[Tensor, "samples width"], code: Float[Tensor, "256"]) -> Conditioned:
+        shift_and_scale = code.reshape(2, 2, HIDDEN)
+        return Conditioned(features, Film(scale=shift_and_scale[:, 1], shift=shift_and_scale[:, 0]), None)
+
+
+def build(shape: ConditioningShape) -> nn.Module:
+    """The conditioning does not depend on the position features."""
+    return LandmarkFilm()
+
+
+METHOD = Method(
+    name="r2talker",
+    title="R2-Talker",
+    upstream_name="r2talker",
+    drive=DriveSpec(kind="landmarks", window=WINDOW, normalise=False),
+    position_grid=GridLayout(input_dim=3, channels=4, base=32, finest=2048),
+    build=build,
+    keys={
+        "landmark_grid": "encoder_idexp_lm3d",
+        "style_nets.0.layers": "mlp_lms_style_1.net",
+        "style_nets.1.layers": "mlp_lms_style_2.net",
+    },
+)

@@ -1,0 +1,92 @@
+"""The head: density and colour in the canonical space, conditioned by one frame's code."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from r2talker.model.conditioning import Conditioning
+from r2talker.model.grid import Grid
+from r2talker.model.mlp import MLP
+from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.sh_encode.op import sh_encode
+from r2talker.ops.trunc_exp.op import trunc_exp
+
+SH_WIDTH = 16
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Shapes of the head network (upstream.md 4.3). codes: rows of individual codes, one per training picture."""
+
+    position_grid: GridLayout
+    geometry: int = 64
+    hidden: int = 64
+    eye: bool = True
+    codes: int = 10000
+    code_width: int = 4
+
+
+@dataclass(frozen=True)
+class FrameCode:
+    """Everything that is constant over one frame: the condition's code, the eye value and the individual code."""
+
+    condition: Float[Tensor, " code"]
+    eye: Float[Tensor, ""]
+    individual: Float[Tensor, " code_width"]
+
+
+@dataclass(frozen=True)
+class Density:
+    """sigma: [M]; geometry: features for the colour network; ambient: [M, 2] or None."""
+
+    sigma: Float[Tensor, " samples"]
+    geometry: Float[Tensor, "samples geometry"]
+    ambient: Float[Tensor, "samples 2"] | None
+
+
+@dataclass(frozen=True)
+class Radiance:
+    """sigma [M] in 1 / scene unit, rgb [M, 3] in [0, 1], ambient [M, 2] or None."""
+
+    sigma: Float[Tensor, " samples"]
+    rgb: Float[Tensor, "samples 3"]
+    ambient: Float[Tensor, "samples 2"] | None
+
+
+class Head(nn.Module):
+    """Position grid, density network and colour network; `conditioning` is the method's own part."""
+
+    def __init__(self, config: HeadConfig, conditioning: nn.Module) -> None:
+        super().__init__()
+        self.config = config
+        self.position_grid = Grid(config.position_grid)
+        self.conditioning = conditioning
+        width = self.position_grid.width + self.contract.extra_features + int(config.eye)
+        self.sigma_net = MLP(width, 1 + config.geometry, config.hidden, 3)
+        self.color_net = MLP(SH_WIDTH + config.geometry + config.code_width, 3, config.hidden, 2)
+        self.individual_codes = nn.Parameter(torch.randn(config.codes, config.code_width) * 0.1)
+
+    @property
+    def contract(self) -> Conditioning:
+        """The conditioning, seen through its contract."""
+        return self.conditioning  # type: ignore[return-value]
+
+    def density(self, positions: Float[Tensor, "samples 3"], frame: FrameCode) -> Density:
+        """Density and geometry features at points of NGP space."""
+        conditioned = self.contract.apply(self.position_grid(positions), frame.condition)
+        features = conditioned.features
+        if self.config.eye:
+            features = torch.cat([features, frame.eye.to(features).expand(len(features), 1)], dim=-1)
+        h = self.sigma_net(features, conditioned.film)
+        return Density(trunc_exp(h[:, 0]), h[:, 1:], conditioned.ambient)
+
+    def forward(
+        self, positions: Float[Tensor, "samples 3"], directions: Float[Tensor, "samples 3"], frame: FrameCode
+    ) -> Radiance:
+        """Density and colour of samples seen along unit directions."""
+        density = self.density(positions, frame)
+        individual = frame.individual.expand(len(positions), -1)
+        h = torch.cat([sh_encode(directions), density.geometry, individual], dim=-1)
+        return Radiance(density.sigma, torch.sigmoid(self.color_net(h)), density.ambient)

@@ -1,0 +1,36 @@
+"""What a method is: data, and a way to build its conditioning."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.types import DriveSpec
+
+
+@dataclass(frozen=True)
+class ConditioningShape:
+    """What the conditioning must fit: width of one audio feature row (0 for landmarks), and of the position features."""
+
+    feature_width: int
+    position_features: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of conditioning the head.
+
+    drive: what its windows hold. position_grid: the reference's position grid. build: makes the conditioning module.
+    keys: upstream state_dict prefix of each of the conditioning's own prefixes (upstream.md 4.6). rates: learning-rate factor by
+    prefix of the conditioning's parameters, on top of the network rate (grids always train at the grid rate).
+    """
+
+    name: str
+    title: str
+    upstream_name: str
+    drive: DriveSpec
+    position_grid: GridLayout
+    build: Callable[[ConditioningShape], nn.Module]
+    keys: dict[str, str]
+    rates: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,36 @@
+"""The bias-free multilayer perceptron of all networks, optionally modulated per layer (FiLM)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Film:
+    """Feature-wise linear modulation of the hidden layers of one frame: `relu((W h) * (1 + scale) + shift)`.
+
+    Perez et al. 2018, in the per-layer form of R2-Talker (upstream.md 4.4).
+    """
+
+    scale: Float[Tensor, "layers hidden"]
+    shift: Float[Tensor, "layers hidden"]
+
+
+class MLP(nn.Module):
+    """`layers` linear maps without bias, ReLU between, none after the last (upstream.md section 4)."""
+
+    def __init__(self, inputs: int, outputs: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        widths = [inputs, *[hidden] * (layers - 1), outputs]
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths[:-1], widths[1:], strict=True))
+
+    def forward(self, x: Float[Tensor, "samples inputs"], film: Film | None = None) -> Float[Tensor, "samples outputs"]:
+        *hidden, last = self.layers
+        for index, layer in enumerate(hidden):
+            x = layer(x)
+            if film is not None:
+                x = torch.addcmul(film.shift[index], x, 1 + film.scale[index])
+            x = torch.relu_(x)
+        return last(x)

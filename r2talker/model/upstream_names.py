@@ -1,0 +1,30 @@
+"""Upstream state_dict names of the parameters that methods share (upstream.md 4.6)."""
+
+HEAD_KEYS = {
+    "head.position_grid": "encoder",
+    "head.sigma_net.layers": "sigma_net.net",
+    "head.color_net.layers": "color_net.net",
+    "head.individual_codes": "individual_codes",
+}
+
+TORSO_KEYS = {
+    "torso.grid": "torso_encoder",
+    "torso.deform_net.layers": "torso_deform_net.net",
+    "torso.color_net.layers": "torso_net.net",
+    "torso.individual_codes": "individual_codes_torso",
+}
+
+OCCUPANCY_KEYS = {
+    "occupancy.density": "density_grid",
+    "occupancy.bitfield": "density_bitfield",
+    "torso_occupancy.alpha": "density_grid_torso",
+}
+
+AMBIENT_KEYS = {
+    **{f"frame_encoder.convolutions.{i}": f"audio_net.encoder_conv.{2 * i}" for i in range(4)},
+    **{f"frame_encoder.linears.{i}": f"audio_net.encoder_fc1.{2 * i}" for i in range(2)},
+    **{f"attention.convolutions.{i}": f"audio_att_net.attentionConvNet.{2 * i}" for i in range(5)},
+    "attention.linear": "audio_att_net.attentionNet.0",
+    "ambient_net.layers": "ambient_net.net",
+    "ambient_grid": "encoder_ambient",
+}

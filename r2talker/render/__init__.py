@@ -1,0 +1,1 @@
+"""Avatar state + camera + condition -> picture; nothing about files or clocks."""

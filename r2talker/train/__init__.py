@@ -1,0 +1,1 @@
+"""A dataset becomes an avatar: phases head, torso and motion, their losses and schedules."""

@@ -1,0 +1,57 @@
+"""Settings of training; imports no torch, because the command line builds its help from them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Which pixels a step looks at; shares of all rays, the rest is drawn from the head's bounding box."""
+
+    anywhere: float = 0.1
+    """Share of rays drawn from the whole picture."""
+    lips: float = 0.15
+    """Share of rays drawn from the lips and their surroundings."""
+    eyes: float = 0.1
+    """Share of rays drawn from the eyes."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How an avatar is trained."""
+
+    size: int | None = None
+    """Side of the training pictures in pixels; by default that of the dataset."""
+    head_steps: int | None = None
+    """Steps of the head; by default 2500 on a CPU and 12000 on a GPU."""
+    torso_steps: int | None = None
+    """Steps of the torso; by default 600 on a CPU and 4000 on a GPU."""
+    rays: int | None = None
+    """Rays per step; by default 2048 on a CPU and 32768 on a GPU."""
+    grid_rate: float = 5e-3
+    """Learning rate of the grids at the start; it falls to a tenth."""
+    net_rate: float = 5e-4
+    """Learning rate of the networks at the start; it falls to a tenth."""
+    grid_kind: Literal["hash", "tiled"] = "hash"
+    """Index rule of the position grid's large levels; `tiled` is the reference's, which drops the third coordinate."""
+    entropy: float = 1e-4
+    """Weight of the opacity entropy."""
+    ambient: float = 0.1
+    """Weight of the ambient coordinate outside the face, reached at the last step (no effect on methods without one)."""
+    landmark_noise: float = 0.01
+    """Standard deviation of the noise on the driving landmarks, in units of their range [-1, 1]."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    ema_share: float = 0.02
+    """Time constant of the weights' moving average, as a share of the phase's steps; 0 keeps the raw weights."""
+    occupancy_interval: int = 16
+    """Steps between updates of the occupancy grid."""
+    seed: int = 0
+    """Seed of initial weights and of everything drawn during training."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a CUDA device when there is one."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints, from which an interrupted run goes on."""
+    preview_seconds: float = 30.0
+    """Seconds between preview pictures (truth beside rendering) of a held-out frame."""
+    restart: bool = False
+    """Throw away an unfinished run with other settings instead of refusing to continue it."""

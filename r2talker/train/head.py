@@ -1,0 +1,107 @@
+"""The head phase: rays of one training frame per step, over the true torso (upstream.md 6.2)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from r2talker.data.dataset import Dataset, Pictures, torso_over_background
+from r2talker.model.head import FrameCode
+from r2talker.model.parameters import ParameterGroup
+from r2talker.model.talking_head import TalkingHead
+from r2talker.ops.camera_rays.op import generate_rays
+from r2talker.render.config import RenderSettings
+from r2talker.render.rays import render_rays, trace_rays
+from r2talker.train.config import TrainConfig
+from r2talker.train.losses import binary_entropy, squared_error
+from r2talker.train.phase import StepLoss
+from r2talker.train.sampling import FrameRegions, frame_of_step, sample_pixels, step_generator
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What drives every frame of the dataset, ready for the method: windows [F, W, ...] and eye values [F]."""
+
+    windows: Float[Tensor, "frames window *shape"]
+    eye: Float[Tensor, " frames"]
+
+    def to(self, device: torch.device) -> "Conditions":
+        return Conditions(self.windows.to(device), self.eye.to(device))
+
+
+@dataclass
+class HeadPhase:
+    """Trains `model.head` on the training split."""
+
+    model: TalkingHead
+    dataset: Dataset
+    pictures: Pictures
+    conditions: Conditions
+    regions: list[FrameRegions]
+    settings: RenderSettings
+    config: TrainConfig
+    steps: int
+    rays: int
+    name: str = "head"
+
+    @property
+    def device(self) -> torch.device:
+        return self.pictures.background.device
+
+    def groups(self) -> list[ParameterGroup]:
+        return self.model.head_groups(self.config.grid_rate, self.config.net_rate)
+
+    def frame_code(self, frame: int, windows: Tensor, code: int) -> FrameCode:
+        """The code of one frame from its (possibly noisy) window."""
+        return FrameCode(
+            condition=self.model.head.contract.encode(windows[None])[0],
+            eye=self.conditions.eye[frame],
+            individual=self.model.head.individual_codes[code],
+        )
+
+    def prepare(self, step: int) -> None:
+        if step % self.config.occupancy_interval == 0:
+            frame = frame_of_step(len(self.dataset.train), self.config.seed + 1, step)
+            with torch.no_grad():
+                code = self.frame_code(frame, self.conditions.windows[frame], frame)
+                self.model.occupancy.update(self.model.head, code, step_generator(self.config.seed + 1, step, self.device))
+
+    def loss(self, step: int) -> StepLoss:
+        generator = step_generator(self.config.seed, step, self.device)
+        frame = frame_of_step(len(self.dataset.train), self.config.seed, step)
+        size = self.pictures.size
+        pixels = sample_pixels(self.regions[frame], size, self.rays, self.config.sampling, generator)
+        camera = self.dataset.camera(frame, size)
+        rays = generate_rays(camera, pixels)
+        row = self.pictures.index[frame]
+        truth = self.pictures.truth[row].reshape(-1, 3)[pixels].float() / 255
+        behind = torso_over_background(
+            self.pictures.torso[row].reshape(-1, 4)[pixels], self.pictures.background.reshape(-1, 3)[pixels]
+        )
+        noise = torch.rand(self.rays, generator=generator, device=self.device)
+        code = self.frame_code(frame, self._noisy(self.conditions.windows[frame], generator), frame)
+        traced = trace_rays(self.model.head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
+        error = squared_error(traced.rgb, truth)
+        entropy = binary_entropy(traced.opacity)
+        outside = ~self.regions[frame].face.contains(pixels // size, pixels % size)
+        ambient = torch.mean(traced.ambient * outside)
+        total = error + self.config.entropy * entropy + self.config.ambient * (step / self.steps) * ambient
+        return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "entropy": entropy})
+
+    @torch.no_grad()
+    def preview(self) -> Float[Tensor, "height width 3"]:
+        frame = (self.dataset.held_out or self.dataset.train)[0]
+        row, size = self.pictures.index[frame], self.pictures.size
+        behind = torso_over_background(self.pictures.torso[row], self.pictures.background).reshape(-1, 3)
+        code = self.frame_code(frame, self.conditions.windows[frame], 0)
+        rays = generate_rays(self.dataset.camera(frame, size))
+        image = render_rays(self.model.head, self.model.occupancy, rays, code, behind, self.settings).rgb
+        return torch.cat([self.pictures.truth[row].float() / 255, image.reshape(size, size, 3)], dim=1)
+
+    def _noisy(self, window: Tensor, generator: torch.Generator) -> Tensor:
+        """Jitter of the driving landmarks, so that generated ones, which never repeat the clip's exactly, do not break the face."""
+        scale = self.config.landmark_noise if self.model.drives_landmarks else 0.0
+        if not scale:
+            return window
+        return window + scale * torch.randn(window.shape, generator=generator, device=window.device)

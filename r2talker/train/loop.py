@@ -1,0 +1,107 @@
+"""The loop of every phase: optimiser, schedule, weight average, checkpoints, log and previews."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from r2talker.progress import Progress
+from r2talker.train.averaging import WeightAverage
+from r2talker.train.checkpoint import Position, load_progress, save_checkpoint
+from r2talker.train.config import TrainConfig
+from r2talker.train.phase import Phase, learning_rate, make_optimizer
+
+LOG_PERIOD = 20
+"""Steps between log entries: reading a loss waits for the device."""
+
+
+@dataclass
+class Clock:
+    """Says when something is due every `seconds`."""
+
+    seconds: float
+    last: float = field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """True once per interval."""
+        now = time.monotonic()
+        if now - self.last < self.seconds:
+            return False
+        self.last = now
+        return True
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Files of a training run inside the avatar's folder."""
+
+    root: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "checkpoint.safetensors"
+
+    def preview(self, phase: str) -> Path:
+        """Latest preview of a phase."""
+        return self.root / f"preview_{phase}.png"
+
+
+def run_phase(
+    phase: Phase, folder: RunFolder, config: TrainConfig, run: str, start: int, progress: Progress, log: Callable[[str, float, int], None]
+) -> None:
+    """Work through `phase` from step `start`; leaves the averaged weights in the model and a checkpoint of the finished phase."""
+    groups = phase.groups()
+    parameters = [parameter for group in groups for parameter in group.parameters]
+    optimizer = make_optimizer(groups)
+    average = WeightAverage(parameters, config.ema_share * phase.steps)
+    if start:
+        load_progress(folder.checkpoint, optimizer, average)
+    checkpoint, preview = Clock(config.checkpoint_seconds), Clock(config.preview_seconds)
+    progress.begin(phase.name, phase.steps, done=start)
+    for step in range(start, phase.steps):
+        phase.prepare(step)
+        for slot, group in zip(optimizer.param_groups, groups, strict=True):
+            slot["lr"] = learning_rate(group.rate, step, phase.steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss = phase.loss(step)
+        loss.total.backward()
+        optimizer.step()
+        average.update(parameters, step)
+        if step % LOG_PERIOD == 0 or step + 1 == phase.steps:
+            note = _log_scalars(phase.name, loss.scalars, step, log)
+            progress.advance(step + 1, note)
+        if checkpoint.due():
+            save_checkpoint(folder.checkpoint, Position(run, phase.name, step + 1), phase.model, optimizer, average)
+        if preview.due():
+            write_preview(phase, folder)
+    if average.decay and average.updates:
+        average.copy_to(parameters)
+    write_preview(phase, folder)
+    save_checkpoint(folder.checkpoint, Position(run, phase.name, phase.steps), phase.model, None, None)
+    progress.end(f"{phase.steps} steps")
+
+
+def write_preview(phase: Phase, folder: RunFolder) -> None:
+    """Write the truth beside the current rendering as PNG."""
+    import cv2
+
+    from r2talker.files import write_bytes
+
+    picture = to_uint8(phase.preview())
+    write_bytes(folder.preview(phase.name), cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes())
+
+
+def to_uint8(picture: Tensor) -> np.ndarray:
+    """Colours in [0, 1] to bytes, rounded."""
+    return (picture.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _log_scalars(phase: str, scalars: dict[str, Tensor], step: int, log: Callable[[str, float, int], None]) -> str:
+    values = {name: float(value.detach()) for name, value in scalars.items()}
+    for name, value in values.items():
+        log(f"{phase}/{name}", value, step)
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())

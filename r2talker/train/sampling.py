@@ -1,0 +1,69 @@
+"""Which frame and which pixels a step looks at; everything follows from the seed and the step, so that a resumed run draws the same."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from r2talker.data.dataset import Dataset, Pictures
+from r2talker.data.regions import Region, face_region, mask_region, padded_region
+from r2talker.train.config import SamplingConfig
+
+LIPS, EYES = slice(48, 68), slice(36, 48)
+
+
+@dataclass(frozen=True)
+class FrameRegions:
+    """Rectangles of one frame at the training size."""
+
+    head: Region
+    lips: Region
+    eyes: Region
+    face: Region
+
+
+def frame_regions(dataset: Dataset, pictures: Pictures, frame: int) -> FrameRegions:
+    """Head with a margin of 4 % of the picture; lips and eyes with margins of their own size."""
+    size = pictures.size
+    points = dataset.pixels[frame] * (size / dataset.info.size)
+    head = mask_region(pictures.head[pictures.index[frame]], max(2, size // 25))
+    return FrameRegions(
+        head=head,
+        lips=padded_region(points[LIPS], 0.35, size),
+        eyes=padded_region(points[EYES], 0.1, size),
+        face=face_region(points, size),
+    )
+
+
+def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The random numbers of one step, independent of all other steps."""
+    generator = torch.Generator(device)
+    generator.manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)
+    return generator
+
+
+def frame_of_step(frames: int, seed: int, step: int) -> int:
+    """Frames in shuffled order, each once per epoch."""
+    epoch, position = divmod(step, frames)
+    generator = torch.Generator().manual_seed(seed * 7919 + epoch)
+    return int(torch.randperm(frames, generator=generator)[position])
+
+
+def sample_pixels(
+    regions: FrameRegions, size: int, rays: int, config: SamplingConfig, generator: torch.Generator
+) -> Int[Tensor, " rays"]:
+    """Flat row-major pixel numbers, drawn with replacement: each region's share is drawn uniformly from its rectangle."""
+    everything = Region(0, size, 0, size)
+    shares = [(everything, config.anywhere), (regions.lips, config.lips), (regions.eyes, config.eyes)]
+    counts = [int(rays * share) for _, share in shares]
+    plan = [(regions.head, rays - sum(counts)), *zip((region for region, _ in shares), counts, strict=True)]
+    return torch.cat([pixels_inside(region, count, size, generator) for region, count in plan])
+
+
+def pixels_inside(region: Region, count: int, size: int, generator: torch.Generator) -> Int[Tensor, " count"]:
+    """Flat row-major pixel numbers drawn uniformly from a region of a `size` x `size` picture, with replacement."""
+    u = torch.rand(2, count, generator=generator, device=generator.device)
+    rows = (region.top + u[0] * (region.bottom - region.top)).long().clamp(max=size - 1)
+    columns = (region.left + u[1] * (region.right - region.left)).long().clamp(max=size - 1)
+    return rows * size + columns

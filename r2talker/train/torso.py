@@ -1,0 +1,88 @@
+"""The torso phase: pixels of one training frame per step; the head takes no part in it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from r2talker.data.dataset import Dataset, Pictures, torso_over_background
+from r2talker.data.regions import Region, mask_region
+from r2talker.model.parameters import ParameterGroup
+from r2talker.model.talking_head import TalkingHead
+from r2talker.model.torso import Torso
+from r2talker.ops.camera_rays.op import background_coords, pose_vector
+from r2talker.train.config import TrainConfig
+from r2talker.train.losses import binary_entropy, squared_error
+from r2talker.train.phase import StepLoss
+from r2talker.train.sampling import frame_of_step, pixels_inside, step_generator
+
+TORSO_SHARE = 0.85
+"""Share of rays drawn from the torso's bounding box."""
+
+
+@dataclass
+class TorsoPhase:
+    """Trains `model.torso` against the torso pictures of the training split, composited over the background."""
+
+    model: TalkingHead
+    dataset: Dataset
+    pictures: Pictures
+    config: TrainConfig
+    steps: int
+    rays: int
+    name: str = "torso"
+
+    def __post_init__(self) -> None:
+        size, device = self.pictures.size, self.pictures.background.device
+        self.coords = background_coords(size, size).to(device)
+        covered = (self.pictures.torso[..., 3] > 0).any(0).cpu()
+        self.region = mask_region(covered, 2)
+        self.poses = torch.stack([pose_vector(c2w) for c2w in self.dataset.c2w]).to(device)
+
+    @property
+    def torso(self) -> Torso:
+        torso = self.model.torso
+        assert torso is not None
+        return torso
+
+    def groups(self) -> list[ParameterGroup]:
+        return self.model.torso_groups(self.config.grid_rate, self.config.net_rate)
+
+    def prepare(self, step: int) -> None:
+        if step % self.config.occupancy_interval == 0:
+            frame = frame_of_step(len(self.dataset.train), self.config.seed + 1, step)
+            generator = step_generator(self.config.seed + 1, step, self.coords.device)
+            self.model.torso_occupancy.update(self.torso, self.poses[frame], self.torso.individual_codes[frame], generator)
+
+    def loss(self, step: int) -> StepLoss:
+        generator = step_generator(self.config.seed, step, self.coords.device)
+        frame = frame_of_step(len(self.dataset.train), self.config.seed, step)
+        pixels = self._pixels(generator)
+        row = self.pictures.index[frame]
+        plate = self.pictures.background.reshape(-1, 3)[pixels]
+        target = self.pictures.torso[row].reshape(-1, 4)[pixels]
+        truth = torso_over_background(target, plate)
+        out = self.torso(self.coords[pixels], self.poses[frame], self.torso.individual_codes[frame])
+        blended = out.rgb * out.alpha + plate.float() / 255 * (1 - out.alpha)
+        error = squared_error(blended, truth)
+        opacity = squared_error(out.alpha, target[:, 3:].float() / 255)
+        entropy = binary_entropy(out.alpha)
+        # Where torso and background have one colour the blend says nothing about alpha; the mask does.
+        total = error + 0.1 * opacity + self.config.entropy * entropy
+        return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "opacity error": opacity})
+
+    @torch.no_grad()
+    def preview(self) -> Float[Tensor, "height width 3"]:
+        frame = (self.dataset.held_out or self.dataset.train)[0]
+        size, row = self.pictures.size, self.pictures.index[frame]
+        plate = self.pictures.background.reshape(-1, 3).float() / 255
+        out = self.torso(self.coords, self.poses[frame], self.torso.individual_codes[0])
+        image = (out.rgb * out.alpha + plate * (1 - out.alpha)).reshape(size, size, 3)
+        return torch.cat([torso_over_background(self.pictures.torso[row], self.pictures.background), image], dim=1)
+
+    def _pixels(self, generator: torch.Generator) -> Tensor:
+        size = self.pictures.size
+        inside = int(self.rays * TORSO_SHARE)
+        plan = ((self.region, inside), (Region(0, size, 0, size), self.rays - inside))
+        return torch.cat([pixels_inside(region, count, size, generator) for region, count in plan])
