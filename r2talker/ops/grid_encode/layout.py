@@ -1,0 +1,109 @@
+"""Where the entries of a multi-resolution grid lie: level sizes, scales and strides, all derived from a few numbers."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+# The level scales that the reference obtained from its GPU's single-precision 2^x (upstream.md 3.1). A correctly rounded 2^x
+# differs in the last bit at some levels, which moves points near cell borders into the next cell.
+_MEASURED_SCALES: dict[tuple[int, int, int], tuple[float, ...]] = {
+    (32, 2048, 16): (
+        31.0, 41.2242546, 54.7152367, 72.5167007, 96.0058594, 127.0, 167.897034, 221.860947,
+        293.066803, 387.023499, 511.0, 674.588135, 890.443909, 1175.26746, 1551.09363, 2047.0,
+    ),
+    (16, 2048, 16): (
+        15.0, 21.1106052, 29.5549316, 41.2242546, 57.3502426, 79.6349487, 110.430473, 152.987213,
+        211.796906, 293.066772, 405.374634, 560.574341, 775.046814, 1071.42920, 1481.00378, 2047.0,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GridLayout:
+    """A grid of `levels` resolutions growing geometrically from `base` to `finest` cells, each at most 2^log2_table entries.
+
+    kind `tiled`: a level too fine for its table ignores the coordinates that no longer fit and wraps around;
+    kind `hash`: such a level mixes all coordinates by XOR of multiples of primes.
+    """
+
+    input_dim: int
+    channels: int
+    base: int
+    finest: int = 2048
+    levels: int = 16
+    log2_table: int = 16
+    kind: Literal["tiled", "hash"] = "tiled"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("tiled", "hash"):
+            raise ValueError(f"GridLayout.kind must be 'tiled' or 'hash', not {self.kind!r}")
+        if min(self.input_dim, self.channels, self.base, self.levels) < 1 or self.finest < self.base:
+            raise ValueError(f"GridLayout needs positive sizes and finest >= base, got {self}")
+        if not 3 <= self.log2_table <= 24 or self.input_dim > 7 or self.finest > 1 << 16:
+            raise ValueError(f"GridLayout supports 3 <= log2_table <= 24, input_dim <= 7 and finest <= 65536, got {self}")
+
+    @property
+    def features(self) -> int:
+        """Width of the encoding."""
+        return self.levels * self.channels
+
+    @cached_property
+    def growth(self) -> float:
+        """Ratio of the resolutions of neighbouring levels."""
+        return 2.0 ** (math.log2(self.finest / self.base) / (self.levels - 1)) if self.levels > 1 else 1.0
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First row of each level, and the number of rows as the last entry (upstream's `offsets` buffer)."""
+        rows = [0]
+        for level in range(self.levels):
+            side = math.ceil(self.base * self.growth**level) + 1
+            entries = min(1 << self.log2_table, side**self.input_dim)
+            rows.append(rows[-1] + -(-entries // 8) * 8)
+        return tuple(rows)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table, all levels together."""
+        return self.offsets[-1]
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of each level."""
+        return tuple(end - start for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True))
+
+    @cached_property
+    def scales(self) -> tuple[float, ...]:
+        """Cells per unit of the unit cube and level; every value is exact in float32."""
+        measured = _MEASURED_SCALES.get((self.base, self.finest, self.levels))
+        if measured is not None:
+            return tuple(float(np.float32(scale)) for scale in measured)
+        exponent = np.float32(math.log2(self.growth))
+        powers = (np.exp2(np.float32(level) * exponent, dtype=np.float32) for level in range(self.levels))
+        return tuple(float(power * np.float32(self.base) - np.float32(1)) for power in powers)
+
+    @cached_property
+    def resolutions(self) -> tuple[int, ...]:
+        """Upstream's R_l; coordinates of corners run from 0 to R_l."""
+        return tuple(math.ceil(scale) + 1 for scale in self.scales)
+
+    @cached_property
+    def strides(self) -> tuple[tuple[int, ...], ...]:
+        """Per level the row step of each coordinate that enters the index; coordinates beyond its length are ignored."""
+        return tuple(
+            self._level_strides(resolution, size) for resolution, size in zip(self.resolutions, self.sizes, strict=True)
+        )
+
+    def _level_strides(self, resolution: int, size: int) -> tuple[int, ...]:
+        strides = [1]
+        while len(strides) < self.input_dim and strides[-1] * (resolution + 1) <= size:
+            strides.append(strides[-1] * (resolution + 1))
+        return tuple(strides)
+
+    def hashed(self, level: int) -> bool:
+        """Whether this level's rows are found by hashing."""
+        side = self.resolutions[level] + 1
+        return self.kind == "hash" and self.strides[level][-1] * side > self.sizes[level]
