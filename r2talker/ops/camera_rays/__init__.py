@@ -1,0 +1,1 @@
+"""Cameras: rays of pixels, poses in the two conventions, picture coordinates."""

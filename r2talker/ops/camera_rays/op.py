@@ -1,0 +1,60 @@
+"""Public door of camera geometry (upstream.md section 2)."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from r2talker.types import Camera, Rays
+
+SCENE_SCALE = 4.0
+"""NGP units per metre of the head frame."""
+
+
+def generate_rays(camera: Camera, pixels: Int[Tensor, " rays"] | None = None) -> Rays:
+    """Rays through pixel centres; `pixels` are flat row-major numbers, by default the whole picture in order (upstream.md 2.3).
+
+    The rays lie on the device of `pixels`, or else of `camera.c2w`.
+    """
+    device = camera.c2w.device if pixels is None else pixels.device
+    c2w = camera.c2w.to(device)
+    if pixels is None:
+        pixels = torch.arange(camera.height * camera.width, device=device)
+    rows, columns = pixels.div(camera.width, rounding_mode="floor"), pixels % camera.width
+    x = (columns + 0.5 - camera.cx) / camera.fx
+    y = (rows + 0.5 - camera.cy) / camera.fy
+    local = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1).to(c2w)
+    return Rays(c2w[:3, 3].expand(len(pixels), 3), local @ c2w[:3, :3].T)
+
+
+def c2w_from_head(matrices: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """AD-NeRF camera-to-world (right, up, backward; head frame) to NGP space (right, down, forward), scaled by 4 (upstream.md 2.2)."""
+    order = [1, 2, 0]
+    result = matrices.clone()
+    result[..., :3, :] = matrices[..., order, :]
+    result[..., :3, 1:3] *= -1
+    result[..., :3, 3] *= SCENE_SCALE
+    return result
+
+
+def head_from_c2w(c2w: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """The inverse of `c2w_from_head`."""
+    order = [2, 0, 1]
+    result = c2w.clone()
+    result[..., :3, :] = c2w[..., order, :]
+    result[..., :3, 1:3] *= -1
+    result[..., :3, 3] /= SCENE_SCALE
+    return result
+
+
+def pose_vector(c2w: Float[Tensor, "4 4"]) -> Float[Tensor, "6"]:
+    """Euler angles e with R = Rx(e0) Ry(e1) Rz(e2), and the position (upstream.md 2.4; the arcsine is clamped)."""
+    r = c2w[:3, :3]
+    angles = [torch.atan2(-r[1, 2], r[2, 2]), torch.asin(r[0, 2].clamp(-1, 1)), torch.atan2(-r[0, 1], r[0, 0])]
+    return torch.cat([torch.stack(angles), c2w[:3, 3]])
+
+
+def background_coords(height: int, width: int) -> Float[Tensor, "pixels 2"]:
+    """(row, column) of every pixel in [-1, 1], corners at the outermost pixels, row-major (upstream.md 2.5)."""
+    rows = torch.arange(height) / max(height - 1, 1) * 2 - 1
+    columns = torch.arange(width) / max(width - 1, 1) * 2 - 1
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)

@@ -1,0 +1,1 @@
+"""Where rays enter and leave an axis-aligned box."""

@@ -1,0 +1,1 @@
+"""Exponential with a bounded gradient."""
