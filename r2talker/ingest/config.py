@@ -1,0 +1,27 @@
+"""Settings of ingest; light to import, so that `--help` is quick."""
+
+from dataclasses import dataclass
+
+REFERENCE_SIZE = 512
+REFERENCE_FOCAL = 1200.0
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """How a clip becomes a dataset."""
+
+    size: int = 512
+    """Side of the square pictures, pixels."""
+    focal: float | None = None
+    """Focal length in pixels at `size`; None = 1200/512 of `size`. A talking-head clip does not reveal it."""
+    seconds: float | None = None
+    """Use only the first so many seconds of the clip; None = all."""
+    torso_png: bool = False
+    """Write torso pictures as lossless PNG, which the original tools read, instead of WebP of a tenth of the size."""
+    feature_width: int = 64
+    """Bands of the log-mel audio features."""
+
+    @property
+    def focal_pixels(self) -> float:
+        """The focal length that holds, pixels at `size`."""
+        return self.focal if self.focal is not None else REFERENCE_FOCAL / REFERENCE_SIZE * self.size

@@ -1,0 +1,36 @@
+"""Step `eyes`: how far the eyes are open, as the methods read it."""
+
+import numpy as np
+from jaxtyping import Float
+
+from r2talker.files import write_json
+from r2talker.ingest.step import Step, StepResult, Workspace
+
+_VALUES = "eye_values.json"
+
+
+def measure_eyes(workspace: Workspace) -> StepResult:
+    """Keep the eye value of every picture (upstream.md 2.7), from its `.lms`; readings: mean and range."""
+    workspace.progress.begin("eyes", 1)
+    points = np.stack([np.loadtxt(workspace.folder.landmarks(index)) for index in range(workspace.frames)])
+    values = eye_values(points, workspace.config.size)
+    write_json(workspace.product(_VALUES), [round(float(value), 6) for value in values])
+    readings = {
+        "mean": round(float(values.mean()), 4),
+        "min": round(float(values.min()), 4),
+        "max": round(float(values.max()), 4),
+    }
+    return StepResult(f"eye opening {values.min():.2f} to {values.max():.2f} % of the picture", readings)
+
+
+def eye_values(points: Float[np.ndarray, "frames 68 2"], size: int) -> Float[np.ndarray, " frames"]:
+    """Area of both eyes in percent of the picture (upstream.md 2.7)."""
+    return 100 * (_area(points[:, 36:42]) + _area(points[:, 42:48])) / size**2
+
+
+def _area(polygon: Float[np.ndarray, "frames corners 2"]) -> Float[np.ndarray, " frames"]:
+    following = np.roll(polygon, -1, axis=1)
+    return np.abs((polygon[..., 0] * following[..., 1] - following[..., 0] * polygon[..., 1]).sum(1)) / 2
+
+
+STEP = Step("eyes", 1, ("landmarks",), ("size",), measure_eyes, lambda workspace: [workspace.product(_VALUES)])

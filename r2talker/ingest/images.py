@@ -1,0 +1,67 @@
+"""Step `images`: the pictures to learn from - the person over the clean background, and the torso alone."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from r2talker.files import write_bytes
+from r2talker.ingest.masks import read_alpha
+from r2talker.ingest.parsing import COLOURS_BGR
+from r2talker.ingest.pictures import empty_folder, encode, map_ordered, read_clip, read_rgb, write_jpeg
+from r2talker.ingest.step import Step, StepResult, Workspace
+from r2talker.ingest.torso import make_torso
+
+_QUALITY = 90
+_TORSO_QUALITY = 85
+
+
+def make_images(workspace: Workspace) -> StepResult:
+    """Write `gt_imgs/<i>.jpg` and `torso_imgs/<i>.webp` (`.png` on demand); readings: mean bytes of each."""
+    folder, size = workspace.folder, workspace.config.size
+    background = read_rgb(folder.background).astype(np.float32)
+    empty_folder(folder.ground_truth(0).parent)
+    empty_folder(folder.torso(0).parent)
+    suffix = ".png" if workspace.config.torso_png else ".webp"
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 6] if workspace.config.torso_png else [cv2.IMWRITE_WEBP_QUALITY, _TORSO_QUALITY]
+    workspace.progress.begin("images", workspace.frames)
+
+    def compose(item: tuple[int, np.ndarray]) -> tuple[int, int]:
+        index, rgb = item
+        alpha = read_alpha(workspace, index)
+        label = _read_label(folder.parsing(index))
+        over = rgb * alpha[..., None] + background * (1 - alpha[..., None])
+        truth = np.round(over).astype(np.uint8)
+        write_jpeg(folder.ground_truth(index), truth, _QUALITY)
+        torso = make_torso(truth, label, alpha)
+        content = encode(suffix, torso[..., [2, 1, 0, 3]], options)
+        write_bytes(folder.torso(index).with_suffix(suffix), content)
+        return folder.ground_truth(index).stat().st_size, len(content)
+
+    sizes = []
+    clip = read_clip(workspace, tuple(workspace.readings("frames")["crop"]), size)
+    for done, pair in enumerate(map_ordered(compose, enumerate(clip))):
+        sizes.append(pair)
+        workspace.progress.advance(done + 1)
+    truth_bytes, torso_bytes = np.mean(sizes, axis=0).round().astype(int).tolist()
+    message = (
+        f"{len(sizes)} pictures over the clean background ({truth_bytes} bytes each), as many torsos ({torso_bytes} bytes each)"
+    )
+    return StepResult(message, {"gt_bytes": truth_bytes, "torso_bytes": torso_bytes})
+
+
+def _read_label(path: Path) -> np.ndarray:
+    bgr = read_rgb(path)[..., ::-1]
+    return (bgr[..., None, :] == COLOURS_BGR).all(-1).argmax(-1).astype(np.uint8)
+
+
+def _made(workspace: Workspace) -> list[Path]:
+    folder, frames = workspace.folder, range(workspace.frames)
+    suffix = ".png" if workspace.config.torso_png else ".webp"
+    return [
+        *(folder.ground_truth(i) for i in frames),
+        *(folder.root / "torso_imgs" / f"{i}{suffix}" for i in frames),
+    ]
+
+
+STEP = Step("images", 1, ("frames", "masks", "background"), ("size", "seconds", "torso_png"), make_images, _made)

@@ -1,0 +1,130 @@
+"""Step `masks`: which pixels show the person, softly, and the split into head, neck and torso."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from r2talker.face.segmenter import PersonSegmenter
+from r2talker.face.topology import FACE_OVAL
+from r2talker.files import write_bytes
+from r2talker.ingest.landmarks import read_mesh
+from r2talker.ingest.parsing import COLOURS_BGR, TORSO, PersonColours, fill_polygon, learn_person, parse_picture
+from r2talker.ingest.pictures import empty_folder, encode, map_ordered, read_clip, read_gray
+from r2talker.ingest.step import Step, StepResult, Workspace
+
+_LOOKS = 24
+# Weights of a picture's neighbours in its mask; the net trembles by a few pixels.
+_NEIGHBOURS = (0.25, 0.5, 0.25)
+# Kept in steps of 1/15, so that the many masks stay small.
+_LEVELS = 15
+
+
+def make_masks(workspace: Workspace) -> StepResult:
+    """Write `parsing/<i>.png` and the soft person masks; readings: the mean share of each region."""
+    size = workspace.config.size
+    meshes = read_mesh(workspace)
+    empty_folder(workspace.folder.parsing(0).parent)
+    empty_folder(alpha_path(workspace, 0).parent)
+    workspace.progress.begin("masks", len(meshes))
+    colours = _learn(workspace, meshes)
+
+    def finish(item: tuple[int, np.ndarray, np.ndarray]) -> np.ndarray:
+        index, rgb, rough = item
+        alpha = refine_mask(rgb, rough, meshes[index])
+        label = parse_picture(rgb, alpha > 0.5, meshes[index], colours)
+        write_bytes(workspace.folder.parsing(index), encode(".png", COLOURS_BGR[label], [cv2.IMWRITE_PNG_COMPRESSION, 9]))
+        levels = (np.round(alpha * _LEVELS) * (255 / _LEVELS)).astype(np.uint8)
+        write_bytes(alpha_path(workspace, index), encode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 9]))
+        return np.bincount(label.reshape(-1), minlength=TORSO + 1) / label.size
+
+    share = np.zeros(TORSO + 1)
+    for done, part in enumerate(map_ordered(finish, _smooth_masks(workspace))):
+        share += part
+        workspace.progress.advance(done + 1)
+    share /= len(meshes)
+    names = ("background", "head", "neck", "torso")
+    readings = {f"{name}_share": round(float(value), 4) for name, value in zip(names, share, strict=True)}
+    text = ", ".join(f"{name} {value:.0%}" for name, value in zip(names, share, strict=True))
+    return StepResult(f"masks of {len(meshes)} pictures of {size} x {size}: {text}", readings)
+
+
+def alpha_path(workspace: Workspace, index: int) -> Path:
+    """Soft person mask of one picture."""
+    return workspace.product(f"alpha/{index}.png")
+
+
+def read_alpha(workspace: Workspace, index: int) -> Float32[np.ndarray, "size size"]:
+    """How far each pixel shows the person, 0 to 1."""
+    return read_gray(alpha_path(workspace, index)).astype(np.float32) / 255
+
+
+def refine_mask(
+    rgb: UInt8[np.ndarray, "size size 3"], rough: Float32[np.ndarray, "size size"], mesh: Float[np.ndarray, "478 3"]
+) -> Float32[np.ndarray, "size size"]:
+    """Fit the net's mask to the edges of the picture (guided filter, He et al. 2010) and keep the one person with the face."""
+    size = len(rgb)
+    guide = np.ascontiguousarray(rgb).astype(np.float32) / 255
+    radius = max(2, round(size / 64))
+    fine = cv2.ximgproc.guidedFilter(guide, rough, radius, 1e-3)
+    alpha = np.clip((fine - 0.2) / 0.6, 0, 1)
+    face = fill_polygon(mesh[list(FACE_OVAL), :2], size)
+    solid = ((alpha > 0.5) | face).astype(np.uint8)
+    _, parts = cv2.connectedComponents(solid, connectivity=4)
+    inside = np.bincount(parts[face], minlength=2)
+    person = parts == int(inside[1:].argmax()) + 1 if inside[1:].any() else solid > 0
+    holes = _holes(person)
+    near = cv2.dilate((person | holes).astype(np.uint8), np.ones((2 * radius + 1,) * 2, np.uint8)) > 0
+    alpha = np.where(holes | face, 1.0, np.where(near, alpha, 0.0))
+    return alpha.astype(np.float32)
+
+
+def _holes(person: np.ndarray) -> np.ndarray:
+    """Background that the person encloses and that is too small to be seen through (under 1/400 of the picture)."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats((~person).astype(np.uint8), connectivity=4)
+    small = [k for k in range(1, count) if stats[k, cv2.CC_STAT_AREA] < person.size / 400]
+    return np.isin(parts, small)
+
+
+def _smooth_masks(workspace: Workspace) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Number, picture and mask of every picture, each mask averaged with its two neighbours."""
+    crop = tuple(workspace.readings("frames")["crop"])
+    before: np.ndarray | None = None
+    held: tuple[int, np.ndarray, np.ndarray] | None = None
+    with PersonSegmenter() as segmenter:
+        for index, rgb in enumerate(read_clip(workspace, crop, workspace.config.size)):
+            mask = segmenter.segment(rgb)
+            if held is not None:
+                yield held[0], held[1], _mix(before, held[2], mask)
+                before = held[2]
+            held = (index, rgb, mask)
+    if held is not None:
+        yield held[0], held[1], _mix(before, held[2], None)
+
+
+def _mix(before: np.ndarray | None, now: np.ndarray, after: np.ndarray | None) -> np.ndarray:
+    left, middle, right = _NEIGHBOURS
+    return (now if before is None else before) * left + now * middle + (now if after is None else after) * right
+
+
+def _learn(workspace: Workspace, meshes: np.ndarray) -> PersonColours:
+    """Learn the person's colours from pictures spread over the clip."""
+    wanted = set(np.linspace(0, len(meshes) - 1, _LOOKS).astype(int).tolist())
+    crop = tuple(workspace.readings("frames")["crop"])
+    looks = []
+    with PersonSegmenter() as segmenter:
+        for index, rgb in enumerate(read_clip(workspace, crop, workspace.config.size)):
+            if index in wanted:
+                mesh = meshes[index]
+                looks.append((rgb, refine_mask(rgb, segmenter.segment(rgb), mesh) > 0.5, mesh))
+    return learn_person(looks)
+
+
+def _made(workspace: Workspace) -> list[Path]:
+    frames = range(workspace.frames)
+    return [*(workspace.folder.parsing(i) for i in frames), *(alpha_path(workspace, i) for i in frames)]
+
+
+STEP = Step("masks", 1, ("frames", "landmarks"), ("size", "seconds"), make_masks, _made)
