@@ -27,7 +27,7 @@ def generate_rays(camera: Camera, pixels: Int[Tensor, " rays"] | None = None) ->
 
 
 def c2w_from_head(matrices: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
-    """AD-NeRF camera-to-world (right, up, backward; head frame) to NGP space (right, down, forward), scaled by 4 (upstream.md 2.2)."""
+    """AD-NeRF matrix (right, up, backward; head frame) to NGP space (right, down, forward), scaled by 4 (upstream.md 2.2)."""
     order = [1, 2, 0]
     result = matrices.clone()
     result[..., :3, :] = matrices[..., order, :]
@@ -46,7 +46,7 @@ def head_from_c2w(c2w: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4
     return result
 
 
-def pose_vector(c2w: Float[Tensor, "4 4"]) -> Float[Tensor, "6"]:
+def pose_vector(c2w: Float[Tensor, "4 4"]) -> Float[Tensor, " 6"]:
     """Euler angles e with R = Rx(e0) Ry(e1) Rz(e2), and the position (upstream.md 2.4; the arcsine is clamped)."""
     r = c2w[:3, :3]
     angles = [torch.atan2(-r[1, 2], r[2, 2]), torch.asin(r[0, 2].clamp(-1, 1)), torch.atan2(-r[0, 1], r[0, 0])]

@@ -7,7 +7,7 @@ from r2talker.ops.freq_encode import reference
 
 
 def freq_encode(x: Float[Tensor, "points dim"], octaves: int) -> Float[Tensor, "points features"]:
-    """x and its sines and cosines at 2^0 ... 2^(octaves - 1), without a factor pi: dim * (1 + 2 octaves) columns (upstream.md 3.3).
+    """x, its sines and cosines at 2^0 ... 2^(octaves - 1), no factor pi: dim * (1 + 2 octaves) columns (upstream.md 3.3).
 
     Raises ValueError unless `x` is [N, D] and octaves >= 0.
     """
