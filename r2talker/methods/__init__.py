@@ -10,6 +10,9 @@ from r2talker.errors import R2TalkerError
 if TYPE_CHECKING:
     from r2talker.model.method import Method
 
+DEFAULT = "r2talker"
+"""The method used when nobody says."""
+
 
 @cache
 def available() -> tuple[str, ...]:

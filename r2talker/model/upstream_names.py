@@ -28,3 +28,20 @@ AMBIENT_KEYS = {
     "ambient_net.layers": "ambient_net.net",
     "ambient_grid": "encoder_ambient",
 }
+
+
+def upstream_name(key: str, conditioning: dict[str, str]) -> str | None:
+    """Upstream's name of one of our tensors, or None for tensors that upstream does not store.
+
+    conditioning: the method's `keys`.
+    """
+    prefixes = {
+        **HEAD_KEYS,
+        **TORSO_KEYS,
+        **OCCUPANCY_KEYS,
+        **{f"head.conditioning.{own}": name for own, name in conditioning.items()},
+    }
+    for own, name in prefixes.items():
+        if key == own or key.startswith(f"{own}."):
+            return name + key.removeprefix(own)
+    return None

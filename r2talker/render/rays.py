@@ -7,19 +7,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from r2talker.model.head import FrameCode, Head
-from r2talker.model.occupancy import OccupancyGrid
-from r2talker.ops.composite.op import composite
+from r2talker.model.occupancy import GRID_SIZE, OccupancyGrid
+from r2talker.ops.composite.op import RayState, accumulate, composite
 from r2talker.ops.march_rays.op import march_rays
-from r2talker.ops.ray_aabb.op import intersect_aabb
+from r2talker.ops.ray_aabb.op import NearFar, intersect_aabb
 from r2talker.render.config import RenderSettings
 from r2talker.types import Rays, Samples
+
+MOST_STEPS_PER_ROUND = 8
 
 
 @dataclass(frozen=True)
 class TracedRays:
-    """rgb [N, 3] over the background, opacity [N], unweighted ambient sum [N] (zero without an ambient coordinate).
+    """rgb [N, 3] over the background; opacity [N]; ambient [N]: unweighted sum of |a_0| + |a_1|, zero without an ambient coordinate.
 
-    depth: [N], mean ray parameter weighted by opacity, relative to near and far, 0 where the box is missed.
+    depth: [N], opacity-weighted ray parameter relative to near and far, 0 where the box is missed.
     """
 
     rgb: Float[Tensor, "rays 3"]
@@ -39,9 +41,9 @@ def trace_rays(
     noise: Float[Tensor, " rays"] | None = None,
 ) -> TracedRays:
     """Differentiable rendering of all samples (upstream.md 5.3, 5.4, 5.6). noise: [N] in [0, 1), offset of the first step."""
-    near, far, samples = _march(occupancy, rays, settings, noise)
+    bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
+    samples = _march(occupancy, rays, bounds, settings, noise)
     radiance = head(samples.positions, samples.directions, frame)
-    ambient = None if radiance.ambient is None else radiance.ambient.abs().sum(-1)
     result = composite(
         radiance.sigma,
         radiance.rgb,
@@ -50,11 +52,11 @@ def trace_rays(
         samples.offsets,
         samples.counts,
         ray_index=samples.ray_index,
-        ambient=ambient,
+        ambient=None if radiance.ambient is None else radiance.ambient.abs().sum(-1),
         threshold=settings.transmittance_threshold,
     )
     rgb = (result.image + (1 - result.weights_sum)[:, None] * background).clamp(0, 1)
-    return TracedRays(rgb, result.weights_sum, result.ambient_sum, _relative_depth(result.depth, near, far))
+    return TracedRays(rgb, result.weights_sum, result.ambient_sum, _relative_depth(result.depth, bounds))
 
 
 @torch.no_grad()
@@ -70,21 +72,66 @@ def render_rays(
 
     The number of samples per round grows as rays finish, as in the reference, but never past `max_steps` in total.
     """
-    near, far, samples = _march(occupancy, rays, settings, None)
+    bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
+    samples = _march(occupancy, rays, bounds, settings, None)
     total = len(rays.origins)
-    opacity = background.new_zeros(total)
-    depth, rgb = background.new_zeros(total), background.new_zeros(total, 3)
-    alive = torch.arange(total, device=background.device)
+    opacity, depth, rgb = background.new_zeros(total), background.new_zeros(total), background.new_zeros(total, 3)
+    living = torch.nonzero(samples.counts).flatten()
     taken = 0
-    while taken < settings.max_steps and len(alive):
-        width = min(max(1, min(total // len(alive), 8)), settings.max_steps - taken)
-        wanted = samples.counts[alive] - taken
-        alive, wanted = alive[wanted > 0], wanted[wanted > 0].clamp(max=width)
-        weights, sample = _weigh(head, samples, frame, alive, wanted, taken, opacity[alive], settings)
-        opacity[alive] += weights.weight.sum(-1)
-        depth[alive] += (weights.weight * weights.t_end).sum(-1)
-        rgb[alive] += torch.einsum("rs,rsc->rc", weights.weight, weights.rgb)
-        alive = alive[(wanted == width) & (1 - opacity[alive] >= settings.transmittance_threshold)]
+    while taken < settings.max_steps and len(living):
+        width = min(max(1, total // len(living)), MOST_STEPS_PER_ROUND, settings.max_steps - taken)
+        state = RayState(opacity[living], depth[living], rgb[living], torch.ones_like(living, dtype=torch.bool))
+        state = _round(head, samples, frame, living, taken, width, state, settings)
+        opacity[living], depth[living], rgb[living] = state.weights_sum, state.depth, state.image
+        living = living[state.alive]
         taken += width
     image = (rgb + (1 - opacity)[:, None] * background).clamp(0, 1)
-    return TracedRays(image, opacity, torch.zeros_like(opacity), _relative_depth(depth, near, far))
+    return TracedRays(image, opacity, torch.zeros_like(opacity), _relative_depth(depth, bounds))
+
+
+def _march(
+    occupancy: OccupancyGrid, rays: Rays, bounds: NearFar, settings: RenderSettings, noise: Float[Tensor, " rays"] | None
+) -> Samples:
+    return march_rays(
+        rays.origins,
+        rays.directions,
+        bounds.near,
+        bounds.far,
+        occupancy.bitfield,
+        max_steps=settings.max_steps,
+        dt_gamma=settings.dt_gamma,
+        grid_size=GRID_SIZE,
+        noise=noise,
+    )
+
+
+def _round(
+    head: Head,
+    samples: Samples,
+    frame: FrameCode,
+    living: Int[Tensor, " living"],
+    taken: int,
+    width: int,
+    state: RayState,
+    settings: RenderSettings,
+) -> RayState:
+    """Evaluate and add samples taken ... taken + width - 1 of the living rays."""
+    step = torch.arange(taken, taken + width, device=living.device)
+    valid = step < samples.counts[living][:, None]
+    index = (samples.offsets[living][:, None] + step)[valid]
+    radiance = head(samples.positions[index], samples.directions[index], frame)
+
+    def spread(values: Tensor) -> Tensor:
+        table = values.new_zeros(*valid.shape, *values.shape[1:])
+        table[valid] = values
+        return table
+
+    sigma, rgb = spread(radiance.sigma), spread(radiance.rgb)
+    delta, t_end = spread(samples.delta[index]), spread(samples.t_end[index])
+    return accumulate(state, sigma, rgb, delta, t_end, valid, settings.transmittance_threshold)
+
+
+def _relative_depth(depth: Float[Tensor, " rays"], bounds: NearFar) -> Float[Tensor, " rays"]:
+    """(depth - near) / (far - near), at least 0; finite where the box is missed (upstream.md 5.6 and defect 19)."""
+    span = bounds.far - bounds.near
+    return torch.where(span > 0, (depth - bounds.near).clamp_min(0) / span.clamp_min(1e-6), torch.zeros_like(depth))

@@ -20,7 +20,7 @@ class SamplingConfig:
 class TrainConfig:
     """How an avatar is trained."""
 
-    size: int | None = None
+    train_size: int | None = None
     """Side of the training pictures in pixels; by default that of the dataset."""
     head_steps: int | None = None
     """Steps of the head; by default 2500 on a CPU and 12000 on a GPU."""

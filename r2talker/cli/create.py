@@ -1,0 +1,58 @@
+"""`r2talker create`: everything from a video to a talking avatar."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from r2talker.cli.arguments import METHOD_HELP, parse
+from r2talker.cli.progress import ProgressDisplay
+from r2talker.ingest.config import IngestConfig
+from r2talker.methods import DEFAULT
+from r2talker.progress import Progress
+from r2talker.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class CreateArguments:
+    """Make an avatar of a video in one go: ingest, head, torso, landmark generator, evaluation; goes on where it stopped."""
+
+    video: Positional[Path]
+    """The clip: 20 s to 5 min of one person, head and shoulders, still camera, with sound."""
+    avatar: Positional[Path]
+    """Folder to make."""
+    method: Annotated[str, arg(help=METHOD_HELP)] = DEFAULT
+    dataset: Path | None = None
+    """Dataset folder to make on the way; by default beside the avatar, with the suffix .dataset."""
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def create(args: CreateArguments, progress: Progress) -> str:
+    """Run the whole line; returns what to print."""
+    from r2talker.cli.describe import describe_dataset
+    from r2talker.evaluate.held_out import evaluate_avatar
+    from r2talker.ingest.pipeline import ingest
+    from r2talker.train.run import train_avatar
+
+    dataset = args.dataset or args.avatar.with_suffix(".dataset")
+    info = ingest(args.video, dataset, args.ingest, progress)
+    train_avatar(args.method, dataset, args.avatar, args.train, progress=progress)
+    scores = evaluate_avatar(args.avatar, dataset, progress=progress)
+    return "\n".join(
+        [
+            describe_dataset(dataset, info),
+            f"{args.avatar} is ready: r2talker render {args.avatar} --audio speech.wav -o out.mp4",
+            scores.summary(),
+        ]
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    args = parse(CreateArguments, "create", arguments)
+    with ProgressDisplay() as progress:
+        text = create(args, progress)
+    print(text)

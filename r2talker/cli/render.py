@@ -1,0 +1,107 @@
+"""`r2talker render`: an avatar speaks into an mp4."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from r2talker.cli.arguments import parse
+from r2talker.cli.progress import ProgressDisplay
+from r2talker.errors import R2TalkerError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RenderArguments:
+    """Render an avatar at 25 frames per second into an H.264 mp4 with the driving sound, and a poster png beside it."""
+
+    avatar: Positional[Path]
+    """Avatar folder."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Video to write (.mp4)."""
+    audio: Path | None = None
+    """Sound file to speak, any rate and format; without any drive the clip's own motion is replayed."""
+    landmarks: Path | None = None
+    """.npy of landmark displacements, (T, 68, 3), (T, 204) or (1, T, 204), instead of sound."""
+    features: Path | None = None
+    """.npy of audio feature windows, (T, 16, K), for methods driven by audio."""
+    pose: int | None = None
+    """Hold the head pose of this tracked frame; by default the clip's poses are replayed, mirrored at the ends."""
+    eye: float | None = None
+    """Constant eye opening in percent of the picture; by default the clip's is replayed."""
+    background: str | None = None
+    """Picture file, or colour as R,G,B of 0 to 255; by default the clip's clean background."""
+    size: int | None = None
+    """Side of the video in pixels; by default that of training."""
+    frames: int | None = None
+    """Stop after this many frames."""
+    device: str | None = None
+    """cpu or cuda; by default cuda when there is one."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    args = parse(RenderArguments, "render", arguments)
+    if args.output.suffix.lower() != ".mp4":
+        raise R2TalkerError(f"{args.output} must end in .mp4")
+    from r2talker.avatar import Avatar, read_samples
+
+    avatar = Avatar.load(args.avatar, device=args.device)
+    samples, background = read_samples(args.audio), _background(args.background)
+    landmarks, features = _landmarks(args.landmarks), _features(args.features)
+    with ProgressDisplay() as progress:
+        avatar.render_video(
+            args.output,
+            audio=samples,
+            landmarks=landmarks,
+            features=features,
+            poses=args.pose,
+            eye=args.eye,
+            background=background,
+            size=args.size,
+            frames=args.frames,
+            progress=progress,
+        )
+    print(f"wrote {args.output} and {args.output.with_suffix('.png')}")
+
+
+def _landmarks(path: Path | None) -> "Tensor | None":
+    import torch
+
+    from r2talker.files import read_npy
+
+    if path is None:
+        return None
+    array = read_npy(path)
+    if array.size == 0 or array.size % 204 or array.shape[-1] not in (3, 204):
+        raise R2TalkerError(f"{path} holds an array of shape {list(array.shape)}; expected (T, 68, 3), (T, 204) or (1, T, 204)")
+    return torch.from_numpy(array.reshape(-1, 68, 3).astype("float32"))
+
+
+def _features(path: Path | None) -> "Tensor | None":
+    import torch
+
+    from r2talker.files import read_npy
+
+    return None if path is None else torch.from_numpy(read_npy(path).astype("float32"))
+
+
+def _background(text: str | None) -> "np.ndarray | tuple[int, int, int] | None":
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) == 3 and all(part.strip().isdigit() and int(part) < 256 for part in parts):
+        red, green, blue = (int(part) for part in parts)
+        return red, green, blue
+    import cv2
+    import numpy as np
+
+    picture = cv2.imread(text, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise R2TalkerError(f"--background {text} is neither a readable picture nor a colour such as 255,255,255")
+    return np.ascontiguousarray(picture[..., ::-1])

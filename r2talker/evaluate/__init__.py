@@ -1,0 +1,1 @@
+"""Readings of an avatar against the truth."""

@@ -1,0 +1,139 @@
+"""An avatar on the held-out end of its dataset: pictures from the true landmarks, and landmarks from the true sound."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from r2talker.avatar import Avatar
+from r2talker.conditions import window_conditions
+from r2talker.data.dataset import Dataset, Pictures, read_dataset, read_pictures, torso_over_background
+from r2talker.data.regions import lips_region
+from r2talker.errors import R2TalkerError
+from r2talker.evaluate.metrics import mouth_distance, psnr
+from r2talker.files import write_bytes, write_json
+from r2talker.model.head import FrameCode
+from r2talker.ops.camera_rays.op import generate_rays
+from r2talker.progress import Progress, Silent
+from r2talker.render.frame import render_frame
+from r2talker.render.rays import render_rays
+
+MOST_FRAMES = 50
+SHEET_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class HeldOutScores:
+    """Means over the held-out frames looked at.
+
+    psnr_head: dB, head over the true torso. psnr_full: dB, head over the avatar's torso. psnr_mouth: dB, `psnr_full` inside the lips'
+    square. lmd: mouth landmark distance in pixels at 512 between rendering and truth as a face detector sees them, NaN without
+    detector. motion_*: the landmark generator on the held-out sound against the tracked landmarks: error of the mouth points in
+    pixels at 512 and correlation of the mouth's opening; NaN without generator.
+    """
+
+    frames: int
+    psnr_head: float
+    psnr_full: float
+    psnr_mouth: float
+    lmd: float
+    motion_mouth_error: float
+    motion_opening_correlation: float
+
+    def summary(self) -> str:
+        """The readings as lines for a person."""
+        lines = [
+            f"held-out PSNR over {self.frames} frames: {self.psnr_head:.2f} dB (head on true torso), "
+            f"{self.psnr_full:.2f} dB (full frame), {self.psnr_mouth:.2f} dB (mouth)",
+        ]
+        if not np.isnan(self.lmd):
+            lines.append(f"mouth landmark error of the pictures: {self.lmd:.2f} px at 512")
+        if not np.isnan(self.motion_mouth_error):
+            lines.append(
+                f"mouth landmark error from sound: {self.motion_mouth_error:.2f} px at 512, "
+                f"opening correlates {self.motion_opening_correlation:.2f}"
+            )
+        return "\n".join(lines)
+
+
+def evaluate_avatar(avatar: Path, dataset: Path, *, progress: Progress | None = None, device: str | None = None) -> HeldOutScores:
+    """Score an avatar on at most MOST_FRAMES held-out frames; writes evaluation.json and a contact sheet into its folder."""
+    progress = progress or Silent()
+    data, loaded = read_dataset(dataset), Avatar.load(avatar, device=device)
+    if not data.held_out:
+        raise R2TalkerError(f"{dataset} has no held-out frames; ingest a longer clip")
+    step = -(-len(data.held_out) // MOST_FRAMES)
+    frames = list(data.held_out)[::step]
+    pictures = read_pictures(data, frames, size=loaded.info.size).to(loaded.device)
+    progress.begin("evaluation", len(frames))
+    rows, columns = [], []
+    for count, frame in enumerate(frames):
+        head, full = _render_both(loaded, data, pictures, frame)
+        truth = pictures.truth[pictures.index[frame]].float() / 255
+        rows.append(_readings(head, full, truth, data, pictures.size, frame))
+        columns.append(torch.cat([truth, full], dim=0).cpu())
+        progress.advance(count + 1)
+    heads, fulls, mouths = (float(np.mean(column)) for column in zip(*rows, strict=True))
+    motion_error, correlation = _motion_scores(loaded, data)
+    scores = HeldOutScores(len(frames), heads, fulls, mouths, _lmd(columns), motion_error, correlation)
+    write_json(avatar / "evaluation.json", {key: None if np.isnan(value) else value for key, value in asdict(scores).items()})
+    _write_sheet(avatar / "evaluation.png", columns)
+    progress.end(f"readings in {avatar / 'evaluation.json'}, truth above rendering in {avatar / 'evaluation.png'}")
+    return scores
+
+
+def _render_both(avatar: Avatar, data: Dataset, pictures: Pictures, frame: int) -> tuple[Tensor, Tensor]:
+    """Head over the true torso, and the full picture, both from the true landmarks (or features) and the true pose."""
+    drive, size = avatar.model.method.drive, pictures.size
+    sequence = data.displacements if drive.kind == "landmarks" else data.audio[avatar.info.feature]
+    windows = window_conditions(sequence, drive, avatar.info.statistics, edge=avatar.info.window_edge)
+    with torch.no_grad():
+        condition = avatar.model.head.contract.encode(windows[frame : frame + 1].to(avatar.device))[0]
+    code = FrameCode(condition, data.eye[frame].to(avatar.device), avatar.model.head.individual_codes[0])
+    camera = avatar.camera(data.c2w[frame].to(avatar.device), size)
+    row = pictures.index[frame]
+    behind = torso_over_background(pictures.torso[row], pictures.background)
+    rays = generate_rays(camera)
+    head = render_rays(avatar.model.head, avatar.model.occupancy, rays, code, behind.reshape(-1, 3), avatar.info.render)
+    full = render_frame(avatar.model, camera, code, pictures.background.float() / 255, avatar.info.render)
+    return head.rgb.reshape(size, size, 3), full.rgb
+
+
+def _readings(head: Tensor, full: Tensor, truth: Tensor, data: Dataset, size: int, frame: int) -> tuple[float, float, float]:
+    lips = lips_region(data.pixels[frame] * (size / data.info.size), size)
+    box = (slice(lips.top, lips.bottom), slice(lips.left, lips.right))
+    return psnr(head, truth), psnr(full, truth), psnr(full[box], truth[box])
+
+
+def _lmd(columns: list[Float[Tensor, "two_heights width 3"]]) -> float:
+    """Mouth distance between the upper (truth) and lower (rendering) halves; NaN without detector or when no pair has faces."""
+    try:
+        from r2talker.face.detector import FaceDetector
+        from r2talker.face.topology import mesh_to_68
+    except ImportError:
+        return float("nan")
+    distances = []
+    with FaceDetector(tracking=False) as detector:
+        for column in columns:
+            picture = (column.numpy() * 255).round().astype(np.uint8)
+            size = picture.shape[1]
+            faces = [detector.detect(np.ascontiguousarray(half)) for half in (picture[:size], picture[size:])]
+            if faces[0] is not None and faces[1] is not None:
+                a, b = (torch.from_numpy(mesh_to_68(face.mesh)[:, :2].astype(np.float32)) for face in faces if face is not None)
+                distances.append(mouth_distance(a, b) * 512 / size)
+    return float(np.mean(distances)) if distances else float("nan")
+
+
+def _motion_scores(avatar: Avatar, data: Dataset) -> tuple[float, float]:
+    raise NotImplementedError
+
+
+def _write_sheet(path: Path, columns: list[Float[Tensor, "two_heights width 3"]]) -> None:
+    """A contact sheet of some frames: truth above, rendering below."""
+    chosen = columns[:: -(-len(columns) // SHEET_COLUMNS)]
+    sheet = (torch.cat(chosen, dim=1).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    write_bytes(path, cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]))[1].tobytes())

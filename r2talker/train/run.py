@@ -1,0 +1,92 @@
+"""Training as a command: decide what is to be done, do it, leave an avatar."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from r2talker import methods
+from r2talker.avatar_format import AvatarFolder, read_avatar_info
+from r2talker.data.dataset import Dataset, read_dataset
+from r2talker.errors import R2TalkerError
+from r2talker.model.method import Method
+from r2talker.progress import Progress, Silent
+from r2talker.train.checkpoint import read_position
+from r2talker.train.config import TrainConfig
+from r2talker.train.loop import RunFolder
+from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What training did: the avatar's folder, seconds of this run, whether it was finished already."""
+
+    avatar: Path
+    seconds: float
+    current: bool
+
+
+def train_avatar(
+    method: str,
+    dataset: Path,
+    avatar: Path,
+    config: TrainConfig | None = None,
+    motion: MotionTrainingConfig | None = None,
+    progress: Progress | None = None,
+) -> TrainReport:
+    """Train an avatar of `dataset` by `method` into the folder `avatar`, going on where an interrupted run stopped.
+
+    Does nothing when the avatar is already finished with the same dataset and settings. R2TalkerError on bad input, and when the
+    folder holds an unfinished run or an avatar with other settings (unless `config.restart`).
+    """
+    config, motion = config or TrainConfig(), motion or MotionTrainingConfig()
+    begun = time.monotonic()
+    chosen, device = methods.get(method), choose_device(config.device)
+    data = read_dataset(dataset)
+    run, folder = run_name(chosen, data, config, motion), AvatarFolder(avatar)
+    if not _is_finished(folder, run, config.restart):
+        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress or Silent())
+        trainer.train().save(avatar)
+        return TrainReport(avatar, time.monotonic() - begun, current=False)
+    return TrainReport(avatar, time.monotonic() - begun, current=True)
+
+
+def choose_device(device: str) -> torch.device:
+    """Resolve `auto`; R2TalkerError when CUDA is asked for and absent."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise R2TalkerError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or install a CUDA build of torch")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def run_name(method: Method, dataset: Dataset, config: TrainConfig, motion: MotionTrainingConfig) -> str:
+    """Identifies what a run trains: two runs of one name end in the same avatar."""
+    silent = {"checkpoint_seconds", "preview_seconds", "restart"}
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in silent}
+    content = [method.name, dataclasses.asdict(dataset.info), settings, dataclasses.asdict(motion)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _is_finished(folder: AvatarFolder, run: str, restart: bool) -> bool:
+    """Whether the avatar is done; clears the folder for a restart, refuses to overwrite another run."""
+    if folder.root.exists() and not folder.root.is_dir():
+        raise R2TalkerError(f"{folder.root} is a file; an avatar is a folder: choose another name")
+    position = None if restart else read_position(RunFolder(folder.training).checkpoint)
+    info = None if restart or not folder.info.exists() else read_avatar_info(folder)
+    if (info is not None and info.provenance.get("run") == run) or restart:
+        if restart:
+            folder.info.unlink(missing_ok=True)
+            shutil.rmtree(folder.training, ignore_errors=True)
+        return not restart
+    if info is not None or (position is not None and position.run != run):
+        raise R2TalkerError(
+            f"{folder.root} was trained with another dataset or other settings; choose another folder or pass --restart to replace it"
+        )
+    return False

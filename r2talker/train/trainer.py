@@ -1,0 +1,175 @@
+"""The phases of one training run, from the dataset's tensors to the avatar's."""
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+import r2talker
+from r2talker.avatar import Avatar, Track
+from r2talker.avatar_format import AvatarInfo
+from r2talker.conditions import window_conditions
+from r2talker.data.dataset import Dataset, Pictures, read_pictures
+from r2talker.drive.motion import MotionModel
+from r2talker.files import write_json
+from r2talker.model.head import HeadConfig
+from r2talker.model.method import Method
+from r2talker.model.talking_head import ModelConfig, TalkingHead
+from r2talker.model.torso import TorsoConfig
+from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.progress import Progress
+from r2talker.render.config import RenderSettings
+from r2talker.train.checkpoint import Position, load_model, read_position
+from r2talker.train.config import TrainConfig
+from r2talker.train.head import Conditions, HeadPhase
+from r2talker.train.hull import head_hull
+from r2talker.train.loop import RunFolder, run_phase
+from r2talker.train.motion import train_motion
+from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.phase import Phase
+from r2talker.train.sampling import frame_regions
+from r2talker.train.torso import TorsoPhase
+
+FEATURE = "mel"
+"""The audio feature that ingest always writes; methods driven by audio train on it."""
+
+
+@dataclass
+class Trainer:
+    """One training run of one method on one dataset; `folder` holds its checkpoint, previews and log."""
+
+    method: Method
+    dataset: Dataset
+    config: TrainConfig
+    motion: MotionTrainingConfig
+    device: torch.device
+    folder: RunFolder
+    run: str
+    progress: Progress
+
+    def train(self) -> Avatar:
+        """Work through the phases that are not done yet and return the avatar."""
+        torch.manual_seed(self.config.seed)
+        pictures = self._pictures()
+        model = TalkingHead(self._model_config(pictures.size), self.method).to(self.device)
+        model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres()))
+        self._train_phases(model, self._phases(model, pictures))
+        motion = self._train_motion()
+        return self._avatar(model.eval(), motion, pictures)
+
+    def _train_phases(self, model: TalkingHead, phases: list[Phase]) -> None:
+        position = read_position(self.folder.checkpoint)
+        if position is not None:
+            load_model(self.folder.checkpoint, model)
+            names = [phase.name for phase in phases]
+            phases = phases[names.index(position.phase) :]
+        write_json(self.folder.root / "settings.json", dataclasses.asdict(self.config))
+        with _ScalarLog(self.folder.root / "tensorboard") as log:
+            for phase in phases:
+                start = position.step if position is not None and position.phase == phase.name else 0
+                if start < phase.steps:
+                    run_phase(phase, self.folder, self.config, self.run, start, self.progress, log)
+
+    def _pictures(self) -> Pictures:
+        frames = [*self.dataset.train, *self.dataset.held_out[:1]]
+        self.progress.begin("pictures", len(frames))
+        pictures = read_pictures(self.dataset, frames, size=self.config.train_size).to(self.device)
+        self.progress.end(f"{len(frames)} pictures of {pictures.size} x {pictures.size}")
+        return pictures
+
+    def _model_config(self, size: int) -> ModelConfig:
+        info = self.dataset.info
+        landmarks = self.method.drive.kind == "landmarks"
+        head = HeadConfig(position_grid=self._position_grid(size), codes=info.train_frames)
+        return ModelConfig(head, TorsoConfig(codes=info.train_frames), 0 if landmarks else info.features[FEATURE].width)
+
+    def _position_grid(self, size: int) -> GridLayout:
+        """The method's grid without the levels finer than a quarter of a pixel."""
+        layout = self.method.position_grid
+        growth, levels, finest = layout.growth, layout.levels, float(layout.finest)
+        while finest / growth > 4 * size and levels > 1:
+            levels, finest = levels - 1, finest / growth
+        return dataclasses.replace(layout, levels=levels, finest=round(finest), kind=self.config.grid_kind)
+
+    def _phases(self, model: TalkingHead, pictures: Pictures) -> list[Phase]:
+        config, dataset = self.config, self.dataset
+        gpu = self.device.type == "cuda"
+        rays = config.rays or (32768 if gpu else 2048)
+        regions = [frame_regions(dataset, pictures, frame) for frame in dataset.train]
+        head = HeadPhase(
+            model, dataset, pictures, self._conditions(), regions, RenderSettings(), config,
+            steps=config.head_steps or (12000 if gpu else 2500), rays=rays,
+        )  # fmt: skip
+        torso = TorsoPhase(model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 600), rays=rays)
+        return [head, torso]
+
+    def _conditions(self) -> Conditions:
+        drive = self.method.drive
+        sequence = self.dataset.displacements if drive.kind == "landmarks" else self.dataset.audio[FEATURE]
+        windows = window_conditions(sequence, drive, self.dataset.info.statistics)
+        return Conditions(windows, self.dataset.eye).to(self.device)
+
+    def _train_motion(self) -> MotionModel | None:
+        """The landmark generator, for methods driven by landmarks and clips with sound."""
+        if self.method.drive.kind != "landmarks" or not self.dataset.info.source.has_sound:
+            return None
+        from scipy.io import wavfile
+
+        rate, pcm = wavfile.read(self.dataset.folder.audio)
+        samples = torch.from_numpy(pcm.astype("float32") / 32768)
+        assert rate == 16000
+        return train_motion(samples, self.dataset.displacements, len(self.dataset.train), self.motion, self.progress)
+
+    def _avatar(self, model: TalkingHead, motion: MotionModel | None, pictures: Pictures) -> Avatar:
+        info, dataset = self.dataset.info, self.dataset
+        described = AvatarInfo(
+            created_by=f"r2talker {r2talker.__version__}",
+            method=self.method.name,
+            size=pictures.size,
+            focal=info.focal * pictures.size / info.size,
+            model=model.config,
+            render=RenderSettings(),
+            landmark_scale=info.landmark_scale,
+            landmark_base=info.landmark_base,
+            statistics=info.statistics,
+            motion=None if motion is None else motion.config,
+            feature="" if model.drives_landmarks else FEATURE,
+            provenance={
+                "run": self.run,
+                "clip": dataclasses.asdict(info.source),
+                "dataset": str(dataset.folder.root),
+                "training": dataclasses.asdict(self.config),
+                "motion": dataclasses.asdict(self.motion),
+            },
+        )
+        frames = dataset.train
+        track = Track(*(tensor[: len(frames)].to(self.device) for tensor in (dataset.c2w, dataset.eye, dataset.displacements)))
+        plate = pictures.background.cpu().numpy()
+        if motion is not None:
+            motion = motion.to(self.device).eval()
+        return Avatar(described, model.requires_grad_(False), track, plate, motion)
+
+
+class _ScalarLog:
+    """Writes TensorBoard scalars; TensorBoard takes a second to import, so it is loaded when training starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> "_ScalarLog":
+        with warnings.catch_warnings():
+            # TensorBoard's own imports are not free of deprecation warnings, which are nothing the user can mend.
+            warnings.simplefilter("ignore")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.folder))
+        return self
+
+    def __call__(self, name: str, value: float, step: int) -> None:
+        self.writer.add_scalar(name, value, step)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.writer.close()
