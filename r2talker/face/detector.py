@@ -46,7 +46,7 @@ class FaceDetector:
         meshes = np.array(
             [[(point.x, point.y, point.z) for point in face.landmark[:MESH_POINTS]] for face in found], dtype=np.float32
         )
-        meshes *= np.float32([width, height, width])
+        meshes *= np.array([width, height, width], np.float32)
         extent = np.ptp(meshes[..., :2], axis=1).prod(-1)
         return Face(mesh=meshes[extent.argmax()], faces_found=len(meshes))
 
@@ -71,5 +71,5 @@ class FaceFinder:
             found = self._graph.process(np.ascontiguousarray(picture)).detections or []
         boxes = [item.location_data.relative_bounding_box for item in found]
         rows = np.array([(box.xmin, box.ymin, box.width, box.height) for box in boxes], dtype=np.float32).reshape(-1, 4)
-        rows *= np.float32([width, height, width, height])
+        rows *= np.array([width, height, width, height], np.float32)
         return rows[np.argsort(-rows[:, 2] * rows[:, 3])]

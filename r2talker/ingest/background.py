@@ -10,8 +10,8 @@ from r2talker.ingest.step import Step, StepResult, Workspace
 
 _LOOKS = 60
 _QUALITY = 95
-# A pixel counts as seen from this distance to the person, in pixels of 512 (upstream.md 8.3); nearer ones may carry hair.
-_DISTANCE = 5.0
+# A pixel counts as seen beyond this distance to the person, in pixels of 512 (upstream.md 8.3 takes 5); nearer may be hair.
+_DISTANCE = 4.0
 # Of a pixel's looks, those at this part of its largest distance are believed.
 _BELIEVED = 0.6
 

@@ -1,8 +1,9 @@
 """Bundle adjustment: the person's rigid shape and all head poses at once, from image points alone.
 
 Camera frame (upstream.md 2.1): x right, y up, looking along -z; a point X of the head is at R X + t and projects to
-(x / -z, y / -z), the normalised coordinates ((u - cx) / f, (cy - v) / f). Gauss-Newton with Levenberg damping (Triggs et al. 2000,
-"Bundle Adjustment - A Modern Synthesis"); poses are eliminated first, because the smoothness terms make their block banded.
+(x / -z, y / -z), the normalised coordinates ((u - cx) / f, (cy - v) / f). Gauss-Newton with Levenberg damping (Triggs et al.
+2000, "Bundle Adjustment - A Modern Synthesis"); poses are eliminated first, because the smoothness terms make their block
+banded.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ _BAND = 18
 
 @dataclass(frozen=True)
 class Bundle:
-    """shape: rigid points in the head frame; rotation, translation: head to camera; error: rms residual in units of the points."""
+    """shape: rigid points in the head frame; rotation, translation: head to camera; error: rms residual."""
 
     shape: Float[np.ndarray, "points 3"]
     rotation: Float[np.ndarray, "frames 3 3"]
@@ -43,8 +44,8 @@ def adjust_bundle(
 ) -> Bundle:
     """Improve shape and poses so that the points project to `observed` (normalised coordinates) and the poses are smooth.
 
-    noise: standard deviation of one observed coordinate; larger residuals count less (soft L1). confidence: 0 for pictures whose
-    points are interpolated, 1 otherwise. start: a shape in metres and poses near the truth.
+    noise: standard deviation of one observed coordinate; larger residuals count less (soft L1). confidence: 0 for pictures
+    whose points are interpolated, 1 otherwise. start: a shape in metres and poses near the truth.
     """
     state = start
     damping = 1e-3
@@ -160,7 +161,7 @@ def _accelerations(state: Bundle) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _add_smoothness(band: np.ndarray, side: np.ndarray, state: Bundle) -> None:
-    """Add the normal equations of the accelerations; turning axes hardly differ between neighbours, so they are taken as equal."""
+    """Add the normal equations of the accelerations; neighbours turn about nearly equal axes, taken as the same."""
     turn, move = _accelerations(state)
     turn_weight = _soft_weight(np.square(turn / _TURN).sum(-1))[:, None] / np.full(3, _TURN) ** 2
     move_weight = _soft_weight(np.square(move / _MOVE).sum(-1))[:, None] / _MOVE**2

@@ -46,22 +46,16 @@ def measure_expression(workspace: Workspace) -> StepResult:
     write_npy(folder.landmark_offsets("train"), found.displacement[:train])
     write_npy(folder.landmark_offsets("val"), found.displacement[train:])
     write_arrays(workspace.product(_SHAPE), base=found.base)
-    low, high = found.displacement.min((0, 1)), found.displacement.max((0, 1))
-    opening = (found.displacement[:, 62, 1] - found.displacement[:, 66, 1]) / found.scale
-    readings = {
+    opening = float(np.ptp(found.displacement[:, 62, 1] - found.displacement[:, 66, 1])) / found.scale * 1000
+    readings: dict[str, float] = {
         "landmark_scale": found.scale,
-        **{
-            f"{axis}_{side}": round(float(v), 3)
-            for side, row in (("min", low), ("max", high))
-            for axis, v in zip("xyz", row, strict=True)
-        },
-        "mouth_opening_range_mm": round(float(np.ptp(opening)) * 1000, 2),
+        "mouth_opening_range_mm": round(opening, 2),
         "pose_leak_before": round(found.leak_before, 3),
         "pose_leak": round(found.leak_after, 3),
     }
-    return StepResult(
-        f"landmark displacements, mouth opening over {np.ptp(opening) * 1000:.1f} mm, scale {found.scale:.1f} / m", readings
-    )
+    for axis, values in zip("xyz", np.moveaxis(found.displacement, -1, 0), strict=True):
+        readings |= {f"{axis}_min": round(float(values.min()), 3), f"{axis}_max": round(float(values.max()), 3)}
+    return StepResult(f"landmark displacements, mouth opening over {opening:.1f} mm, scale {found.scale:.1f} / m", readings)
 
 
 def read_base(workspace: Workspace) -> Float[np.ndarray, "68 3"]:

@@ -16,8 +16,8 @@ LEAST_SECONDS = 2.0
 _LOOK_EVERY = 10
 _QUALITY = 75
 
-# The box of the face finder reaches from the middle of the forehead to the chin. Head and shoulders take about 2.2 of its sides,
-# 1.08 of them above its middle, for the hair.
+# The box of the face finder reaches from the middle of the forehead to the chin. Head and shoulders take about 2.2 of its
+# sides, 1.08 of them above its middle, for the hair.
 _SIDES, _ABOVE = 2.2, 1.08
 # A square clip whose face box is at least this part of the picture is framed already.
 _FRAMED = 0.3
@@ -45,10 +45,8 @@ def make_frames(workspace: Workspace) -> StepResult:
         frames = index + 1
         workspace.progress.advance(frames)
     clip = {"width": info.width, "height": info.height, "fps": info.fps, "seconds": info.seconds, "has_sound": info.has_sound}
-    message = (
-        f"{frames} pictures of {workspace.config.size} x {workspace.config.size} at 25 fps, cut from {crop} (left, top, side)"
-    )
-    return StepResult(message, {"frames": frames, "crop": crop, "clip": clip})
+    message = f"{frames} pictures of {workspace.config.size} x {workspace.config.size} at 25 fps"
+    return StepResult(f"{message}, cut from {crop} (left, top, side)", {"frames": frames, "crop": crop, "clip": clip})
 
 
 def _look(workspace: Workspace) -> tuple[Float[np.ndarray, "looks 4"], int]:
@@ -70,9 +68,7 @@ def _look(workspace: Workspace) -> tuple[Float[np.ndarray, "looks 4"], int]:
             if len(found):
                 boxes.append(found[0])
     if count < LEAST_SECONDS * FPS:
-        raise R2TalkerError(
-            f"{video} gives {count / FPS:.1f} s of pictures, at least {LEAST_SECONDS:.0f} s are needed; give more"
-        )
+        raise R2TalkerError(f"{video} gives {count / FPS:.1f} s of pictures; give a clip of at least {LEAST_SECONDS:.0f} s")
     if len(boxes) < looks / 2:
         raise R2TalkerError(f"{video} shows no face in most pictures; give a clip of one person who faces the camera")
     if len(crowded) > 0.2 * looks:
@@ -91,7 +87,7 @@ def square_around(boxes: Float[np.ndarray, "looks 4"], info: VideoInfo) -> tuple
     middle = boxes[:, :2] + boxes[:, 2:] / 2
     # Jumps of the finder to somebody behind do not count: the track is taken between its 2nd and 98th percentile.
     low, high = np.percentile(middle, [2, 98], axis=0)
-    extent = min(int(round(_SIDES * side + max(high - low))), shorter)
+    extent = min(round(_SIDES * side + max(high - low)), shorter)
     left = (low[0] + high[0]) / 2 - extent / 2
     top = (low[1] + high[1]) / 2 - extent * _ABOVE / _SIDES
     return (

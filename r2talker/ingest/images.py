@@ -7,7 +7,7 @@ import numpy as np
 
 from r2talker.files import write_bytes
 from r2talker.ingest.masks import read_alpha
-from r2talker.ingest.parsing import COLOURS_BGR
+from r2talker.ingest.parsing import BACKGROUND, HEAD, NECK, TORSO
 from r2talker.ingest.pictures import empty_folder, encode, map_ordered, read_clip, read_rgb, write_jpeg
 from r2talker.ingest.step import Step, StepResult, Workspace
 from r2talker.ingest.torso import make_torso
@@ -51,8 +51,9 @@ def make_images(workspace: Workspace) -> StepResult:
 
 
 def _read_label(path: Path) -> np.ndarray:
-    bgr = read_rgb(path)[..., ::-1]
-    return (bgr[..., None, :] == COLOURS_BGR).all(-1).argmax(-1).astype(np.uint8)
+    """Region numbers from the colours of a parsing picture; two channels tell the four colours apart."""
+    blue, green = (read_rgb(path)[..., channel] > 127 for channel in (2, 1))
+    return np.where(blue, np.where(green, BACKGROUND, HEAD), np.where(green, NECK, TORSO)).astype(np.uint8)
 
 
 def _made(workspace: Workspace) -> list[Path]:

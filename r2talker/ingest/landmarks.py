@@ -28,7 +28,8 @@ _STEP = 64.0
 def make_landmarks(workspace: Workspace) -> StepResult:
     """Write `ori_imgs/<i>.lms` and the mesh of all pictures; readings: the pictures whose face was interpolated.
 
-    Gaps of up to 0.4 s are interpolated and recorded. Raises R2TalkerError with the picture numbers for longer ones, and for cuts.
+    Gaps of up to 0.4 s are interpolated and recorded. Raises R2TalkerError with the picture numbers for longer ones, and for
+    cuts.
     """
     size = workspace.config.size
     crop = workspace.readings("frames")["crop"]
@@ -39,14 +40,14 @@ def make_landmarks(workspace: Workspace) -> StepResult:
         for index, picture in enumerate(read_clip(workspace, tuple(crop), working)):
             face = tracker.detect(picture) or searcher.detect(picture)
             if face is not None:
-                mesh[index] = face.mesh * (size / working)
+                mesh[index] = face.mesh * np.float32(size / working)
             workspace.progress.advance(index + 1)
     seen = ~np.isnan(mesh[:, 0, 0])
     refuse_gaps(seen, workspace.video)
     mesh = fill_gaps(mesh, seen)
     refuse_jumps(mesh, workspace.video)
-    mesh = np.round(mesh * _STEP) / _STEP
-    write_arrays(workspace.product(_MESH), mesh=mesh.astype(np.float32), seen=seen)
+    mesh = np.round(mesh * np.float32(_STEP)) / np.float32(_STEP)
+    write_arrays(workspace.product(_MESH), mesh=mesh, seen=seen)
     for index, points in enumerate(savgol_filter(mesh_to_68(mesh[..., :2]), *_SMOOTHING, axis=0)):
         lines = "".join(f"{x:f} {y:f}\n" for x, y in points)
         write_bytes(workspace.folder.landmarks(index), lines.encode())
@@ -71,7 +72,7 @@ def refuse_gaps(seen: Bool[np.ndarray, " frames"], video: Path) -> None:
     for first, end in zip(edges[::2], edges[1::2], strict=True):
         if end - first > _LONGEST_GAP:
             raise R2TalkerError(
-                f"{video} shows no face in pictures {first} to {end - 1} ({first / FPS:.2f} to {(end - 1) / FPS:.2f} s at 25 fps);"
+                f"{video} shows no face in pictures {first} to {end - 1} (from {first / FPS:.2f} s on, at 25 fps);"
                 " cut this part out, or give a clip in which the face is always seen"
             )
 

@@ -15,8 +15,8 @@ COLOURS_BGR = np.array([(255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)],
 
 _SAMPLES = 1500
 _SHADOWS = (1.0, 0.85, 0.7, 0.55, 0.4)
-# Vertices below the ear lobe and at the angle of the jaw, left and right.
-_EAR_LOBE, _JAW_ANGLE = (132, 361), (58, 288)
+# Vertices at the angle of the jaw, left and right; ear lobes end above them.
+_JAW_ANGLE = (58, 288)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def face_frame(mesh: Float[np.ndarray, "478 3"], size: int) -> FaceFrame:
     y, x = np.mgrid[:size, :size].astype(np.float32) + 0.5
     u = ((x - eyes[0]) * across[0] + (y - eyes[1]) * across[1]) / unit
     v = ((x - eyes[0]) * down[0] + (y - eyes[1]) * down[1]) / unit
-    ears = (points[list(_EAR_LOBE)] + points[list(_JAW_ANGLE)]) / 2 - eyes
+    ears = points[list(_JAW_ANGLE)] - eyes
     left, right = ears @ down / unit
     left_u, right_u = ears @ across / unit
     part = np.clip((u - left_u) / (right_u - left_u), 0, 1)
@@ -85,7 +85,7 @@ def learn_person(
         above = ~fill_polygon(mesh[list(FACE_OVAL), :2], size, round(0.12 * frame.unit)) & (frame.v < -0.3)
         hair.append(pick(lab, inner & above & (np.abs(frame.u) < 1.2), _SAMPLES))
         cloth.append(pick(lab, inner & (frame.v > 1.6), _SAMPLES))
-    return PersonColours(learn_colours(skin, shadows=_SHADOWS), learn_colours(hair, shadows=(1.0, 0.8)), learn_colours(cloth))
+    return PersonColours(learn_colours(skin, shadows=_SHADOWS), learn_colours(hair, shadows=_SHADOWS), learn_colours(cloth))
 
 
 def parse_picture(
@@ -124,9 +124,11 @@ def _claims(
         for model in (colours.skin, colours.hair, colours.cloth)
     )
     side = np.abs(frame.u)
-    # Hair hangs beside the jaw; the middle under the chin is neck, and far down is cloth.
-    hair = hair + np.clip(6 * (side - 0.75), -6, 0) - np.clip(4 * (frame.v - 1.2), 0, 8)
-    skin = skin - np.clip(12 * (side - 0.75), 0, 8) - np.clip(5 * (frame.v - 1.35), 0, 10) + np.clip(8 * (1.1 - frame.v), 0, 2)
+    # Hair hangs beside the jaw; the middle under the chin is neck, and far down is cloth. Fair hair has the colour of skin, so
+    # place decides between them.
+    beside = np.clip((side - 0.5) / 0.15, -1, 1)
+    hair = hair + 5 * beside - np.clip(4 * (frame.v - 1.2), 0, 8)
+    skin = skin - 3 * np.clip(beside, 0, 1) - np.clip(5 * (frame.v - 1.35), 0, 10) + np.clip(8 * (1.1 - frame.v), 0, 2)
     return (hair > skin) & (hair > cloth + 0.5), (skin >= hair) & (skin > cloth)
 
 

@@ -21,6 +21,8 @@ from r2talker.ingest.config import IngestConfig
 from r2talker.ingest.step import Step, Workspace, digest_file, fingerprint, is_current, perform
 from r2talker.progress import Progress, Silent
 
+_DEFAULT, _SILENT = IngestConfig(), Silent()
+
 STEPS: tuple[Step, ...] = (
     frames.STEP,
     audio.STEP,
@@ -37,7 +39,7 @@ STEPS: tuple[Step, ...] = (
 """Every step after the steps it needs."""
 
 
-def ingest(video: Path, dataset: Path, config: IngestConfig = IngestConfig(), progress: Progress = Silent()) -> DatasetInfo:
+def ingest(video: Path, dataset: Path, config: IngestConfig = _DEFAULT, progress: Progress = _SILENT) -> DatasetInfo:
     """Make the dataset folder `dataset` of the clip `video`, or bring it up to date.
 
     An interrupted run continues where it stopped. Raises R2TalkerError for a clip that cannot be used, naming what to do.

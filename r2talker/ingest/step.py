@@ -27,7 +27,7 @@ class Workspace:
 
     video: Path
     folder: DatasetFolder
-    config: IngestConfig = IngestConfig()
+    config: IngestConfig = field(default_factory=IngestConfig)
     progress: Progress = field(default_factory=Silent)
 
     def record(self, name: str) -> Path:

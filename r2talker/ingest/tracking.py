@@ -98,7 +98,8 @@ def lift(
 ) -> Float[np.ndarray, "frames 478 3"]:
     """Head-frame positions of all vertices: each on the ray of its pixel, at the mesh's own depth.
 
-    The mesh's depth has neither a unit nor an origin that can be relied on: both come from the rigid points, whose depth is known.
+    The mesh's depth has neither a unit nor an origin that can be relied on: both come from the rigid points, whose depth is
+    known.
     """
     camera = rigid_shape @ track.rotation.transpose(0, 2, 1) + track.translation[:, None]
     depth = mesh[..., 2] * (-track.translation[:, 2:] / focal)

@@ -1,7 +1,7 @@
 """Pictures and sound in: any container that FFmpeg reads, through PyAV, as plain arrays on one clock.
 
-Zero of the clock is the first picture of the clip, so that picture k of `read_video` and sample `k * rate / fps` of `read_audio`
-belong together even where the two tracks start at different times.
+Zero of the clock is the first picture of the clip, so that picture k of `read_video` and sample `k * rate / fps` of
+`read_audio` belong together even where the two tracks start at different times.
 """
 
 import contextlib
