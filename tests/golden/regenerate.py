@@ -168,7 +168,8 @@ def model_weights(method: str) -> dict[str, Array]:
             continue
         if key.startswith("density_"):
             field = occupancy()
-            weights[key] = {"density_grid": field.density, "density_bitfield": field.bitfield, "density_grid_torso": field.torso}[key]
+            fields = {"density_grid": field.density, "density_bitfield": field.bitfield, "density_grid_torso": field.torso}
+            weights[key] = fields[key]
             continue
         weights[key] = generator(f"{method}/{key}").standard_normal(shape).astype(F32) * F32(_spread(key, shape))
     weights["sigma_net.net.2.weight"][0] *= F32(12)

@@ -7,17 +7,18 @@ from typing import Literal
 
 import numpy as np
 
-# The level scales that the reference obtained from its GPU's single-precision 2^x (upstream.md 3.1). A correctly rounded 2^x
-# differs in the last bit at some levels, which moves points near cell borders into the next cell.
-_MEASURED_SCALES: dict[tuple[int, int, int], tuple[float, ...]] = {
-    (32, 2048, 16): (
+# (base, scale of every level) by (finest / base, levels), as the reference obtained them from its GPU's single-precision 2^x
+# (upstream.md 3.1). A correctly rounded 2^x differs in the last bit at some levels, which moves points near cell borders into
+# the next cell. 2^x depends on the ratio alone, and scale + 1 is exact, so one base's scales give every base's.
+_MEASURED_SCALES: dict[tuple[float, int], tuple[int, tuple[float, ...]]] = {
+    (64, 16): (32, (
         31.0, 41.2242546, 54.7152367, 72.5167007, 96.0058594, 127.0, 167.897034, 221.860947,
         293.066803, 387.023499, 511.0, 674.588135, 890.443909, 1175.26746, 1551.09363, 2047.0,
-    ),
-    (16, 2048, 16): (
+    )),
+    (128, 16): (16, (
         15.0, 21.1106052, 29.5549316, 41.2242546, 57.3502426, 79.6349487, 110.430473, 152.987213,
         211.796906, 293.066772, 405.374634, 560.574341, 775.046814, 1071.42920, 1481.00378, 2047.0,
-    ),
+    )),
 }  # fmt: skip
 
 
@@ -78,12 +79,13 @@ class GridLayout:
     @cached_property
     def scales(self) -> tuple[float, ...]:
         """Cells per unit of the unit cube and level; every value is exact in float32."""
-        measured = _MEASURED_SCALES.get((self.base, self.finest, self.levels))
+        measured = _MEASURED_SCALES.get((self.finest / self.base, self.levels))
         if measured is not None:
-            return tuple(float(np.float32(scale)) for scale in measured)
-        exponent = np.float32(math.log2(self.growth))
-        powers = (np.exp2(np.float32(level) * exponent, dtype=np.float32) for level in range(self.levels))
-        return tuple(float(power * np.float32(self.base) - np.float32(1)) for power in powers)
+            powers = [(float(np.float32(scale)) + 1) / measured[0] for scale in measured[1]]
+        else:
+            exponent = np.float32(math.log2(self.growth))
+            powers = [float(np.exp2(np.float32(level) * exponent, dtype=np.float32)) for level in range(self.levels)]
+        return tuple(float(np.float32(power * self.base) - np.float32(1)) for power in powers)
 
     @cached_property
     def resolutions(self) -> tuple[int, ...]:
