@@ -105,7 +105,10 @@ def parse_picture(
     head = person & (oval | (frame.v < frame.cut))
     below = person & ~head
     hair, neck = _claims(to_lab(rgb), frame, colours)
-    head |= _touching(below & hair, head, size)
+    # Thin strips (the dark rim of a shoulder) are no hair.
+    reach = 2 * max(1, round(size / 128)) + 1
+    hair = cv2.morphologyEx((below & hair).astype(np.uint8), cv2.MORPH_OPEN, np.ones((reach, reach), np.uint8)).astype(bool)
+    head |= _touching(hair, head, size)
     neck = _touching(below & neck & ~head, head, size)
     # Small islands of another name (buttons, shine, a shadow in a fold) belong to what is round them.
     label = np.where(head, HEAD, np.where(neck, NECK, np.where(person, TORSO, BACKGROUND))).astype(np.uint8)
@@ -127,7 +130,7 @@ def _claims(
     # Hair hangs beside the jaw; the middle under the chin is neck, and far down is cloth. Fair hair has the colour of skin, so
     # place decides between them.
     beside = np.clip((side - 0.5) / 0.15, -1, 1)
-    hair = hair + 5 * beside - np.clip(4 * (frame.v - 1.2), 0, 8)
+    hair = hair + 5 * beside - np.clip(4 * (frame.v - 1.2), 0, 8) - np.clip(8 * (side - 1.2), 0, 10)
     skin = skin - 3 * np.clip(beside, 0, 1) - np.clip(5 * (frame.v - 1.35), 0, 10) + np.clip(8 * (1.1 - frame.v), 0, 2)
     return (hair > skin) & (hair > cloth + 0.5), (skin >= hair) & (skin > cloth)
 
