@@ -103,7 +103,7 @@ def paint_background(config: SubjectConfig) -> Float[ndarray, "height width 3"]:
     rng = np.random.default_rng(41)
 
     def box(left: float, upper: float, right: float, lower: float, colour: Float[ndarray, " 3"]) -> None:
-        corners = [tuple(int(round(value * side * 16)) for value in pair) for pair in ((left, upper), (right, lower))]
+        corners = [tuple(round(value * side * 16) for value in pair) for pair in ((left, upper), (right, lower))]
         cv2.rectangle(image, corners[0], corners[1], [float(c) for c in colour], -1, cv2.LINE_AA, 4)
 
     books = [

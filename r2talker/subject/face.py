@@ -49,7 +49,7 @@ class Expression:
 def lip_line(x: Field) -> Field:
     """Height y of the closed lips; constant outside of the corners, which are raised for a friendly look."""
     s = np.clip(np.abs(x) / MOUTH_HALF_WIDTH, 0, 1)
-    return MOUTH_Y + 0.0022 * s**2.5 - 0.0006 * np.exp(-((s / 0.25) ** 2))
+    return MOUTH_Y + 0.0030 * s**2.5 - 0.0006 * np.exp(-((s / 0.25) ** 2))
 
 
 def lip_height(x: Field, side: Side) -> Field:

@@ -6,7 +6,7 @@ from numpy import ndarray
 
 from r2talker.subject.face import MOUTH_HALF_WIDTH, Expression, Influence, brow_line, eye_opening, lip_height, lip_line
 from r2talker.subject.shape import CENTRE, INNER_CORNER, OUTER_CORNER, cast, face_distance
-from r2talker.subject.skin import skin_point
+from r2talker.subject.skin import skin_points
 
 # The head frame has the outer eye corners this far in front of its origin (metres).
 CORNER_DEPTH = 0.065
@@ -20,7 +20,8 @@ class Landmarks:
     """
 
     def __init__(self) -> None:
-        self._upper, self._lower = (Influence.of(_bare_points(), side) for side in ("upper", "lower"))
+        points = _bare_points()
+        self._upper, self._lower = (Influence.of(points, side) for side in ("upper", "lower"))
         self._on_lower = np.isin(np.arange(68), LOWER_SIDE)
         self.shift = 0.0
         self.shift = float(CORNER_DEPTH - self.place(Expression())[[36, 45], 2].mean())
@@ -34,9 +35,8 @@ class Landmarks:
 
 
 def _bare_points() -> Float[ndarray, "68 3"]:
-    points = [*_jaw_points()]
-    points += [skin_point(x, y) for x, y in _front_positions()]
-    return np.stack(points).astype(np.float32)
+    front = np.array(_front_positions())
+    return np.concatenate([_jaw_points(), skin_points(front[:, 0], front[:, 1])]).astype(np.float32)
 
 
 def _jaw_points() -> Float[ndarray, "17 3"]:
@@ -58,7 +58,7 @@ def _front_positions() -> list[tuple[float, float]]:
     left_brow = [(-float(x), float(brow_line(np.array(x)))) for x in brow]
     right_brow = [(-x, y) for x, y in reversed(left_brow)]
     nose = [(0.0, 0.030), (0.0, 0.0145), (0.0, -0.001), (0.0, -0.0155)]
-    nose += [(-0.0125, -0.0262), (-0.0065, -0.0278), (0.0, -0.0290), (0.0065, -0.0278), (0.0125, -0.0262)]
+    nose += [(-0.0130, -0.0235), (-0.0065, -0.0262), (0.0, -0.0275), (0.0065, -0.0262), (0.0130, -0.0235)]
     outer, inner = OUTER_CORNER, INNER_CORNER
     near_outer, near_inner = (inner[0] + q * (outer[0] - inner[0]) for q in (0.68, 0.33))
     lids = {x: tuple(float(y) for y in eye_opening(np.array(x))) for x in (near_outer, near_inner)}

@@ -20,6 +20,7 @@ from r2talker.subject.voice import Speech, synthesise_speech
 
 VIDEO_FILE = "subject.mp4"
 THREADS = 2
+_DEFAULT, _SILENT = SubjectConfig(), Silent()
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Subject:
     truth: SubjectTruth
 
 
-def make_subject(folder: Path, config: SubjectConfig = SubjectConfig(), progress: Progress = Silent()) -> Subject:
+def make_subject(folder: Path, config: SubjectConfig = _DEFAULT, progress: Progress = _SILENT) -> Subject:
     """Write `<folder>/subject.mp4` with its voice, and `<folder>/truth.npz`; equal settings give equal pictures.
 
     Raises R2TalkerError when the folder cannot be written.
@@ -52,7 +53,7 @@ def make_subject(folder: Path, config: SubjectConfig = SubjectConfig(), progress
                 labels.append(picture.labels)
             progress.advance(done)
     stacked = np.stack(labels) if labels else np.zeros((0, config.size, config.size), np.uint8)
-    truth = measure(config, speech, motion, [landmarks.place(moment.expression) for moment in moments], stacked)
+    truth = measure(config, speech, motion, landmarks, moments, stacked)
     save_truth(folder, truth)
     progress.end(f"{video}: {len(moments)} pictures of a procedural person, {config.size}x{config.size}")
     return Subject(video=video, truth=truth)
@@ -92,10 +93,10 @@ def draw_pictures(person: Person, moments: list[Moment]) -> Iterator[Picture]:
 
 
 def measure(
-    config: SubjectConfig, speech: Speech, motion: Motion, placed: list[np.ndarray], labels: np.ndarray
+    config: SubjectConfig, speech: Speech, motion: Motion, points: Landmarks, moments: list[Moment], labels: np.ndarray
 ) -> SubjectTruth:
     """Everything that `truth.npz` holds."""
-    landmarks = np.stack(placed)
+    landmarks = np.stack([points.place(moment.expression) for moment in moments])
     pixels = project(landmarks, motion.head, config.focal, config.size)
     transform = np.linalg.inv(motion.head)
 
@@ -110,7 +111,7 @@ def measure(
         transform_matrix=transform,
         landmarks=landmarks,
         landmarks_2d=pixels,
-        rest_landmarks=Landmarks().place(Expression()),
+        rest_landmarks=points.place(Expression()),
         mouth_opening=distance(62, 66),
         lip_width=distance(48, 54),
         eye_opening=np.stack(lids, -1),

@@ -20,7 +20,7 @@ class Neck:
         around, up = np.meshgrid(np.linspace(-1.75, 1.75, COLUMNS, dtype=np.float32), np.linspace(0, 1, ROWS, dtype=np.float32))
         self._up = up
         waist = 1 - 0.10 * np.sin(np.pi * np.clip(up * 1.15, 0, 1))
-        wide = (0.064 + (0.053 - 0.064) * up) * waist + 0.030 * np.clip(0.22 - up, 0, 1) ** 1.5
+        wide = (0.061 + (0.049 - 0.061) * up) * waist + 0.030 * np.clip(0.22 - up, 0, 1) ** 1.5
         deep = 0.058 + (0.046 - 0.058) * up
         muscle = (
             1

@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from r2talker.subject.config import SubjectConfig
 from r2talker.subject.face import BROW_LENGTH, BROW_START, brow_line, eye_opening, lip_height, lip_line
-from r2talker.subject.shape import EYE_CENTRE, INNER_CORNER, OUTER_CORNER
+from r2talker.subject.shape import INNER_CORNER, OUTER_CORNER
 
 Colour = Float[ndarray, " 3"]
 Flat = Float[ndarray, " texels"]
@@ -43,7 +43,7 @@ def smooth_noise(shape: tuple[int, int], cells: tuple[int, int], seed: int) -> F
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
-def step(value: Flat, start: float, end: float) -> Flat:
+def step(value: Flat, start: Flat | float, end: Flat | float) -> Flat:
     """Smooth step from 0 at `start` to 1 at `end` (either may be the larger)."""
     t = np.clip((value - start) / (end - start), 0, 1)
     return t * t * (3 - 2 * t)
@@ -102,7 +102,7 @@ def _paint_lips(albedo: Painted, gloss: Flat, x: Flat, y: Flat, noise: Painted, 
     # The wet inner border and the dark line where the lips meet.
     inner = inside * np.exp(-((away / 0.0011) ** 2))
     albedo = mix(albedo, LIPS[config.skin] * np.array([0.32, 0.18, 0.18], np.float32), 0.85 * inner)
-    corner = bump(np.abs(x), y, (0.0262, -0.0403), (0.0022, 0.0014))
+    corner = bump(np.abs(x), y, (0.0262, -0.0396), (0.0022, 0.0014))
     albedo = mix(albedo, LIPS[config.skin] * 0.25, 0.6 * corner)
     return albedo, gloss + inside * np.where(above, 0.10, 0.22)
 

@@ -1,4 +1,4 @@
-"""Eyes, mouth cavity, teeth, tongue, ears, hair and glasses: everything of the head that is not skin."""
+"""Eyes, mouth cavity, teeth, tongue and ears."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from numpy import ndarray
 
 from r2talker.subject.config import SubjectConfig
 from r2talker.subject.face import MOUTH_HALF_WIDTH, MOUTH_Y, Expression, Influence, eye_opening, lip_line, turn_jaw
-from r2talker.subject.paint import HAIR, IRIS, LIPS, SKIN, linear, mix, smooth_noise, step
-from r2talker.subject.shape import CENTRE, EYE_CENTRE, EYE_RADIUS, Points, cast, directions, face_distance
-from r2talker.subject.skin import skin_point
+from r2talker.subject.paint import IRIS, LIPS, SKIN, linear, mix, step
+from r2talker.subject.shape import EYE_CENTRE, EYE_RADIUS, directions
+from r2talker.subject.skin import skin_points
 from r2talker.subject.splat import Grid, Texture, choose_factor, enlarge
 
 Placed = tuple[Grid, Float[ndarray, "rows columns"]]
@@ -32,12 +32,10 @@ class Part:
 
 
 def make_parts(config: SubjectConfig) -> list[Part]:
-    """All parts of one person."""
+    """All parts of one person but the hair."""
     parts = [make_eye(side, config) for side in (-1, 1)]
     parts += [make_ear(side, config) for side in (-1, 1)]
-    parts += [make_cavity(config), make_teeth("upper", config), make_teeth("lower", config), make_tongue(config)]
-    parts.append(make_hair(config))
-    return parts
+    return [*parts, make_cavity(config), make_teeth("upper", config), make_teeth("lower", config), make_tongue(config)]
 
 
 def make_eye(side: int, config: SubjectConfig) -> Part:
@@ -65,9 +63,10 @@ def make_eye(side: int, config: SubjectConfig) -> Part:
     iris = mix(iris, linear(18, 14, 12), 0.75 * step(radius, 0.36, 0.43))
     albedo = mix(albedo, iris, step(radius, 0.445, 0.415))
     albedo = mix(albedo, linear(8, 7, 7), step(radius, 0.185, 0.165))
-    keep = np.arange(len(radius))
-    gloss = np.full(len(radius), 1.1, np.float32)
-    return Part(place, Texture(factor, keep, albedo.astype(np.float32), gloss), shine=260.0)
+    # What no gaze brings into the opening would only show through the lids' stretched skin.
+    keep = np.flatnonzero((np.abs(dense[..., 1]) < 0.66).ravel())
+    gloss = np.full(len(keep), 1.1, np.float32)
+    return Part(place, Texture(factor, keep, albedo[keep].astype(np.float32), gloss), shine=260.0)
 
 
 def make_ear(side: int, config: SubjectConfig) -> Part:
@@ -98,7 +97,7 @@ def make_cavity(config: SubjectConfig) -> Part:
     """The dark back of the mouth, hung between the inner borders of the lips."""
     factor = choose_factor(0.0012, config.focal)
     s = np.linspace(-1, 1, 48, dtype=np.float32)
-    border = np.stack([skin_point(float(x), float(lip_line(x))) for x in s * MOUTH_HALF_WIDTH])
+    border = skin_points(s * MOUTH_HALF_WIDTH, lip_line(s * MOUTH_HALF_WIDTH))
     upper, lower = Influence.of(border, "upper"), Influence.of(border, "lower")
     t = np.linspace(-0.25, 1.25, 24, dtype=np.float32)[:, None, None]
     deep = 0.030 * np.sqrt(np.maximum(1 - s**2, 0))[None, :] * np.ones((24, 1), np.float32) + 0.002
@@ -163,57 +162,6 @@ def make_tongue(config: SubjectConfig) -> Part:
     texels = x.size * factor * factor
     albedo = np.ascontiguousarray(np.broadcast_to(LIPS[config.skin] * np.array([1.0, 0.85, 0.85], np.float32), (texels, 3)))
     return Part(place, Texture(factor, np.arange(texels), albedo, np.full(texels, 0.12, np.float32)), shine=30.0)
-
-
-def make_hair(config: SubjectConfig) -> Part:
-    """Short hair swept to one side from a parting: a thickened cap over the skull that ends at the hairline."""
-    factor = choose_factor(0.0022, config.focal)
-    azimuth, elevation = np.meshgrid(
-        np.linspace(-2.35, 2.35, 190, dtype=np.float32), np.linspace(-0.75, 1.55, 130, dtype=np.float32)
-    )
-    inside = elevation - hairline(azimuth)
-    strand, radius = _strands(azimuth, elevation)
-    relief = np.interp(strand, *_random_curve(260, 3)) * step(inside, 0.0, 0.15)
-    thickness = 0.0015 + 0.0115 * step(inside, -0.02, 0.40) + 0.006 * step(elevation, 0.7, 1.3) + 0.0011 * relief
-    skull = cast(azimuth, elevation, face_distance)
-    away = (skull - CENTRE) / np.linalg.norm(skull - CENTRE, axis=-1, keepdims=True)
-    points = (skull + thickness[..., None] * away).astype(np.float32)
-    shadow = (0.70 + 0.30 * step(inside, 0.0, 0.22)).astype(np.float32)
-
-    dense = enlarge(np.stack([azimuth, elevation], -1), factor)
-    a, e = dense[..., 0].ravel(), dense[..., 1].ravel()
-    fine, distance = _strands(a, e)
-    jagged = 0.030 * np.interp(fine, *_random_curve(420, 5)) + 0.015 * np.interp(fine, *_random_curve(1500, 6))
-    keep = np.flatnonzero((e - hairline(a) > jagged) & (enlarge(points[..., 2], factor).ravel() > -0.075))
-    tint = 1 + 0.20 * np.interp(fine, *_random_curve(420, 7)) + 0.16 * np.interp(fine, *_random_curve(1300, 8))
-    tint = np.clip(tint + 0.08 * smooth_noise(dense.shape[:2], (30, 40), 9).ravel(), 0.35, 1.8)[keep]
-    albedo = (HAIR[config.hair] * tint[:, None]).astype(np.float32)
-    gloss = (HAIR[config.hair].mean() * 1.1 + 0.05) * np.clip(tint, 0.4, 1.5) ** 2
-    return Part(lambda expression, gaze: (points, shadow), Texture(factor, keep, albedo, gloss.astype(np.float32)), shine=9.0)
-
-
-def hairline(azimuth: Float[ndarray, "*grid"]) -> Float[ndarray, "*grid"]:
-    """Elevation (radians from CENTRE) above which hair grows."""
-    knots = np.array([0, 0.35, 0.62, 0.82, 0.98, 1.10, 1.22, 1.34, 1.42, 1.55, 1.75, 2.40])
-    heights = np.array([0.99, 0.99, 0.94, 0.80, 0.60, 0.34, 0.10, 0.00, 0.16, 0.30, -0.10, -0.45])
-    fringe = 0.10 * np.exp(-(((azimuth - 0.30) / 0.34) ** 2)) - 0.05 * np.exp(-(((azimuth + 0.42) / 0.16) ** 2))
-    return np.interp(np.abs(azimuth), knots, heights) - fringe
-
-
-def _strands(azimuth: Float[ndarray, "*grid"], elevation: Float[ndarray, "*grid"]) -> tuple[Points, Points]:
-    """A coordinate in [0, 1] that is constant along each strand, and the distance from the parting, radians."""
-    parting = directions(np.float32(-0.42), np.float32(1.12))
-    towards = directions(azimuth, elevation)
-    back = directions(np.float32(np.pi - 0.42), np.float32(0.45))
-    side = np.cross(back, parting)
-    distance = np.arccos(np.clip(towards @ parting, -1, 1))
-    angle = np.arctan2(towards @ side, -(towards @ back))
-    return (angle + 0.35 * distance) / (2 * np.pi) % 1.0, distance
-
-
-def _random_curve(count: int, seed: int) -> tuple[Float[ndarray, " knots"], Float[ndarray, " knots"]]:
-    values = np.random.default_rng(seed).standard_normal(count).clip(-2, 2)
-    return np.linspace(0, 1, count), values
 
 
 def _turn(yaw: float, pitch: float) -> Float[ndarray, "3 3"]:

@@ -9,9 +9,11 @@ from numpy import ndarray
 from r2talker.subject.backdrop import paint_background, paint_torso, place_torso
 from r2talker.subject.config import SubjectConfig
 from r2talker.subject.face import Expression
+from r2talker.subject.glasses import make_glasses
+from r2talker.subject.hair import make_hair
 from r2talker.subject.neck import Neck
 from r2talker.subject.parts import make_parts
-from r2talker.subject.skin import COLUMNS, skin_charts, skin_normals, skin_texture
+from r2talker.subject.skin import skin_charts, skin_normals, skin_texture
 from r2talker.subject.splat import Canvas, Drawn, Grid, normals
 from r2talker.subject.truth import LABELS
 
@@ -53,7 +55,7 @@ class Person:
         self.config = config
         self._charts = skin_charts()
         self._skin = {side: skin_texture(side, config) for side in self._charts}
-        self._parts = make_parts(config)
+        self._parts = [*make_parts(config), make_hair(config), *(make_glasses(config) if config.glasses else [])]
         self._neck = Neck(config)
         self._torso = paint_torso(config)
         self._background = paint_background(config)
@@ -104,7 +106,7 @@ def illuminate(
     up = 0.5 + 0.5 * facing[..., 1:2]
     light += GROUND + (SKY - GROUND) * up
     # Hollows in skin turn red before they turn dark.
-    light *= shadow[..., None] ** np.array([0.85, 1.05, 1.10], np.float32)
+    light *= 1 - (1 - shadow[..., None]) * np.array([0.82, 1.05, 1.10], np.float32)
     half = key + np.array([0, 0, 1], np.float32)
     highlight = np.clip(facing @ (half / np.linalg.norm(half)), 0, 1) ** shine * shadow
     return light, highlight

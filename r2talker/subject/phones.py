@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Phone:
-    """open: 0 to 1. width: -1 rounded to 1 spread. press: 1 lips shut. voice, breath, noise: amplitudes of the glottal pulse, of
-    noise through the formants, and of friction noise around `noise_centre` Hz. formants: Hz. seconds: mean duration.
+    """open: 0 to 1. width: -1 rounded to 1 spread. press: 1 lips shut. formants: Hz. seconds: mean duration.
+
+    voice, breath, noise: amplitudes of the glottal pulse, of noise through the formants, of friction around `noise_centre` Hz.
     """
 
     open: float

@@ -28,9 +28,9 @@ def skull_distance(points: Points) -> Field:
     x = np.abs(points[..., 0])
     p = np.stack([x, points[..., 1], points[..., 2]], -1)
     head = _ellipsoid(p, (0, 0.056, -0.016), (0.0735, 0.090, 0.094))
-    head = _blend(head, _ellipsoid(p, (0, 0.000, 0.020), (0.0655, 0.080, 0.062)), 0.03)
-    head = _blend(head, _ellipsoid(p, (0, -0.042, 0.030), (0.0530, 0.044, 0.052)), 0.03)
-    return _blend(head, _ellipsoid(p, (0.040, -0.030, 0.010), (0.016, 0.026, 0.028)), 0.02)
+    head = _blend(head, _ellipsoid(p, (0, 0.000, 0.020), (0.0635, 0.080, 0.062)), 0.03)
+    head = _blend(head, _ellipsoid(p, (0, -0.042, 0.030), (0.0485, 0.045, 0.052)), 0.03)
+    return _blend(head, _ellipsoid(p, (0.037, -0.028, 0.010), (0.016, 0.026, 0.028)), 0.02)
 
 
 def face_distance(points: Points) -> Field:
@@ -40,9 +40,9 @@ def face_distance(points: Points) -> Field:
     head = skull_distance(points)
     head = _blend(head, _ellipsoid(p, (0, -0.071, 0.064), (0.021, 0.017, 0.021)), 0.022)
     head = _blend(head, _ellipsoid(p, (0.041, -0.006, 0.046), (0.022, 0.018, 0.022)), 0.022)
-    head = _blend(head, _capsule(p, (0.010, 0.0485, 0.0705), (0.042, 0.0480, 0.0570), 0.0105), 0.012)
+    head = _blend(head, _capsule(p, (0.000, 0.0500, 0.0695), (0.041, 0.0485, 0.0560), 0.0105), 0.022)
     head = _blend(head, _ellipsoid(p, (0, -0.043, 0.062), (0.033, 0.028, 0.025)), 0.020)
-    head = -_blend(-head, _ellipsoid(p, (0.0315, 0.0300, 0.0840), (0.021, 0.0125, 0.0165)), 0.012)
+    head = -_blend(-head, _ellipsoid(p, (0.0325, 0.0300, 0.0840), (0.020, 0.0125, 0.0165)), 0.014)
     head = _blend(head, _capsule(p, (0, 0.0420, 0.0690), (0, -0.0120, 0.0900), 0.0078), 0.011)
     head = _blend(head, _ellipsoid(p, (0, -0.0150, 0.0925), (0.0098, 0.0092, 0.0105)), 0.008)
     head = _blend(head, _ellipsoid(p, (0.0110, -0.0190, 0.0835), (0.0066, 0.0064, 0.0095)), 0.006)
@@ -66,6 +66,14 @@ def cast(azimuth: Field, elevation: Field, distance: Callable[[Points], Field]) 
         # 0.8 because the blended ellipsoids overestimate distances a little.
         radius -= 0.8 * distance(CENTRE + radius[..., None] * towards)
     return CENTRE + radius[..., None] * towards
+
+
+def hairline(azimuth: Field) -> Field:
+    """Elevation (radians from CENTRE) above which hair grows."""
+    knots = np.array([0, 0.35, 0.62, 0.82, 0.98, 1.10, 1.22, 1.34, 1.42, 1.55, 1.75, 2.40])
+    heights = np.array([0.99, 0.99, 0.94, 0.80, 0.60, 0.34, 0.10, 0.00, 0.16, 0.30, -0.10, -0.45])
+    fringe = 0.10 * np.exp(-(((azimuth - 0.30) / 0.34) ** 2)) - 0.05 * np.exp(-(((azimuth + 0.42) / 0.16) ** 2))
+    return np.interp(np.abs(azimuth), knots, heights) - fringe
 
 
 def _ellipsoid(p: Points, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Field:

@@ -86,7 +86,7 @@ def save_truth(folder: Path, truth: SubjectTruth) -> None:
     arrays["labels_shape"] = np.array(labels.shape)
     arrays["labels_low"], arrays["labels_high"] = np.packbits(labels & 1), np.packbits(labels >> 1)
     with replacing(folder / TRUTH_FILE) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def load_truth(folder: Path) -> SubjectTruth:

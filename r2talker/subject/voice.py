@@ -1,7 +1,7 @@
 """A formant synthesiser that babbles syllables and says exactly how its mouth stood at every moment.
 
-Source and filter after Klatt, "Software for a cascade/parallel formant synthesizer" (1980): a glottal pulse with a pitch contour
-and aspiration noise pass through a cascade of resonators; friction noise passes through a band of its own.
+Source and filter after Klatt, "Software for a cascade/parallel formant synthesizer" (1980): a glottal pulse with a pitch
+contour and aspiration noise pass through a cascade of resonators; friction noise passes through a band of its own.
 """
 
 from dataclasses import dataclass
