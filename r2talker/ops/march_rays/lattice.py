@@ -56,9 +56,9 @@ def _march_batch(
 ) -> tuple[Int[Tensor, " samples"], Float[Tensor, " samples"], Float[Tensor, " samples"], Float[Tensor, " samples"]]:
     """Ray, t, step and end of every sample, in ray order."""
     t = _lattice(m, start, stop)
-    ray, k = torch.nonzero((t >= entry[:, None]) & (t < stop[:, None]), as_tuple=True)
-    here = t[ray, k]
-    p = m.position(here, rays[ray])
+    point = torch.nonzero(((t >= entry[:, None]) & (t < stop[:, None])).view(-1)).squeeze(1)
+    ray, here = point.div(t.shape[1], rounding_mode="floor"), t.view(-1).index_select(0, point)
+    p = m.position(here, rays.index_select(0, ray))
     cell = ((p / m.half + 1) * (0.5 * m.grid_size)).clamp(0, m.grid_size - 1).long()
     hit = m.occupied(cell, 0)
     ray, here = ray[hit], here[hit]

@@ -53,12 +53,13 @@ class March:
 
     def position(self, t: Float[Tensor, " samples"], ray: Int[Tensor, " samples"]) -> Float[Tensor, "samples 3"]:
         """Points at t along the given rays, clamped to the bound."""
-        return torch.addcmul(self.origins[ray], t[:, None], self.directions[ray]).clamp(-self.bound, self.bound)
+        origins, directions = self.origins.index_select(0, ray), self.directions.index_select(0, ray)
+        return torch.addcmul(origins, t[:, None], directions).clamp(-self.bound, self.bound)
 
     def occupied(self, cell: Int[Tensor, "samples 3"], cascade: Int[Tensor, " samples"] | int) -> Bool[Tensor, " samples"]:
         """The bits of cells."""
         index = morton_encode(cell) + cascade * self.grid_size**3
-        return (self.bitfield[index >> 3].int() >> (index & 7).int() & 1).bool()
+        return (self.bitfield.index_select(0, index >> 3) >> (index & 7).to(torch.uint8) & 1).bool()
 
     def samples(
         self,
@@ -71,7 +72,7 @@ class March:
         counts = torch.zeros(len(self.near), dtype=torch.long, device=ray.device).index_add_(0, ray, torch.ones_like(ray))
         return Samples(
             positions=self.position(t, ray),
-            directions=self.directions[ray],
+            directions=self.directions.index_select(0, ray),
             delta=delta,
             t_end=t_end,
             ray_index=ray,

@@ -12,8 +12,8 @@ _BITS = 10
 def morton_encode(coords: Int[Tensor, "*cells 3"]) -> Int[Tensor, "*cells"]:
     """Interleave three coordinates in 0 ... 1023 (upstream.md 5.7); int64."""
     spread = _spread_table(coords.device)
-    x, y, z = coords.long().unbind(-1)
-    return spread[x] | spread[y] << 1 | spread[z] << 2
+    x, y, z = spread.index_select(0, coords.reshape(-1).long()).view(coords.shape).unbind(-1)
+    return x | y << 1 | z << 2
 
 
 def morton_decode(index: Int[Tensor, "*cells"]) -> Int[Tensor, "*cells 3"]:
