@@ -56,3 +56,15 @@ def assert_close(actual: Any, expected: Any, entry: str) -> None:
 
 def _array(values: Any) -> np.ndarray[Any, Any]:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+TOLERANCES |= {
+    # media: what lossy coding may change
+    "colour after H.264": Tolerance(3.0, 0, "mean of 8-bit steps; chroma is halved and limited-range: 1.3 measured"),
+    "sound after AAC": Tolerance(0.05, 0, "seconds; one AAC frame at 16 kHz is 64 ms long, edges land within a part of it"),
+    # subject: exact truth and what detectors make of the drawing
+    "head frame": Tolerance(1e-6, 0, "metres; float32 points of size 0.1"),
+    "projection of landmarks": Tolerance(0.01, 0, "pixels; float64 throughout, as promised to users"),
+    "pitch of the voice": Tolerance(0, 0.15, "the contour falls by 26 % through each phrase"),
+    "mesh on the drawn face": Tolerance(0.03, 0, "of the face's width; 0.009 at the eyes and 0.015 at the lips measured"),
+}

@@ -83,8 +83,10 @@ def dress(points: Points, side: Side) -> Points:
     # A constant keeps the quotient finite at the corners, where the lip has no height.
     t = away / (lip_height(x, side) + 0.0012)
     fullness = np.clip(1 - (np.abs(x) / (1.12 * MOUTH_HALF_WIDTH)) ** 2, 0, 1) ** 0.8
-    swell = 1.15 * np.exp(-(((t - 0.52) / 0.46) ** 2)) - 1.05 * np.exp(-((t / 0.16) ** 2))
-    forward = (0.0036 if side == "upper" else 0.0044) * swell * fullness
+    swell = (0.0041 if side == "upper" else 0.0051) * np.exp(-(((t - 0.52) / 0.46) ** 2))
+    # Both lips curl back to the same depth where they meet.
+    curl = np.exp(-((t / 0.16) ** 2))
+    forward = (swell * (1 - curl) - 0.0026 * curl) * fullness
     # The groove between the lips runs on a little into the corners.
     groove = 0.0016 * np.exp(-((away / 0.0016) ** 2)) * np.exp(-(((np.abs(x) - MOUTH_HALF_WIDTH) / 0.0028) ** 2))
     result = points.copy()

@@ -2,7 +2,7 @@
 
 import itertools
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -13,8 +13,10 @@ import soundfile
 
 from r2talker.errors import R2TalkerError
 from r2talker.media.write import VideoWriter, write_png, write_wav
+from tests.tolerances import TOLERANCES
 
-COLOUR_AFTER_H264, SOUND_AFTER_AAC_SECONDS = 3.0, 0.05
+COLOUR_AFTER_H264 = TOLERANCES["colour after H.264"].atol
+SOUND_AFTER_AAC_SECONDS = TOLERANCES["sound after AAC"].atol
 RATE = 16000
 
 
@@ -105,15 +107,20 @@ def test_odd_sizes_are_padded(tmp_path: Path) -> None:
     assert np.abs(frames[0].astype(float) - back[0][:51, :33]).mean() < COLOUR_AFTER_H264
 
 
+def write_all(path: Path, frames: Iterable[np.ndarray]) -> None:
+    with VideoWriter(path, width=32, height=32) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
 def frames_then_failure() -> Iterator[np.ndarray]:
     yield from make_frames(3, 32, 32)
     raise KeyError("stop")
 
 
 def test_exception_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), VideoWriter(tmp_path / "clip.mp4", width=32, height=32) as writer:
-        for frame in frames_then_failure():
-            writer.write(frame)
+    with pytest.raises(KeyError):
+        write_all(tmp_path / "clip.mp4", frames_then_failure())
     assert list(tmp_path.iterdir()) == []
 
 
