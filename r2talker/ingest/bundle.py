@@ -39,17 +39,19 @@ class Bundle:
 def adjust_bundle(
     observed: Float[np.ndarray, "frames points 2"],
     start: Bundle,
+    prior: Float[np.ndarray, "points 3"],
     noise: float,
     confidence: Float[np.ndarray, " frames"],
 ) -> Bundle:
     """Improve shape and poses so that the points project to `observed` (normalised coordinates) and the poses are smooth.
 
     noise: standard deviation of one observed coordinate; larger residuals count less (soft L1). confidence: 0 for pictures
-    whose points are interpolated, 1 otherwise. start: a shape in metres and poses near the truth.
+    whose points are interpolated, 1 otherwise. start: a shape in metres and poses near the truth. prior: the shape to stay
+    near where the clip does not show it.
     """
     state = start
     damping = 1e-3
-    problem = _Problem(observed, start.shape, noise, confidence)
+    problem = _Problem(observed, prior, noise, confidence)
     cost = problem.cost(state)
     for _ in range(_ITERATIONS):
         equations = problem.linearise(state)

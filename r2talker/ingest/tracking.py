@@ -19,6 +19,8 @@ BEHIND_EYES, BELOW_EYES = 0.065, 0.03
 _POSES = "poses.npz"
 _NOISE_PIXELS = 0.5
 _JITTER_WINDOW = 9
+# The shape's prior takes over the depth unit that the clip shows, then the bundle is adjusted again.
+_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,10 @@ def fit_track(
     observed = normalise_pixels(mesh[:, rigid].astype(float), size, focal)
     start = _start(mesh[:, rigid].astype(float), size, focal)
     noise = _NOISE_PIXELS * size / REFERENCE_SIZE / focal
-    bundle = adjust_bundle(observed, start, noise, confidence)
+    bundle, prior = start, start.shape
+    for _ in range(_ROUNDS):
+        bundle = adjust_bundle(observed, bundle, prior, noise, confidence)
+        prior = _fit_depth(start.shape, bundle.shape)
     rough = HeadTrack(bundle.rotation, bundle.translation, np.zeros((mesh.shape[1], 3)))
     lifted = lift(mesh.astype(float), rough, bundle.shape, size, focal)
     return _in_head_frame(rough, np.average(lifted, axis=0, weights=confidence + 1e-9)), bundle.error
@@ -138,6 +143,12 @@ def _start(mesh: Float[np.ndarray, "frames rigid 3"], size: int, focal: float) -
     distance = focal * unit / scale
     translation = np.column_stack([middle[:, :2] * distance[:, None] / focal, -distance])
     return Bundle(shape * unit, rotation, translation, 0.0)
+
+
+def _fit_depth(shape: Float[np.ndarray, "rigid 3"], known: Float[np.ndarray, "rigid 3"]) -> Float[np.ndarray, "rigid 3"]:
+    """`shape` with its depth stretched and tilted to that of `known`: the mesh's depth has no unit that can be relied on."""
+    columns = np.column_stack([shape, np.ones(len(shape))])
+    return np.column_stack([shape[:, :2], columns @ np.linalg.lstsq(columns, known[:, 2], rcond=None)[0]])
 
 
 def _in_head_frame(track: HeadTrack, shape: Float[np.ndarray, "478 3"]) -> HeadTrack:
