@@ -72,4 +72,4 @@ def fill_unseen(
     return np.where(seen[..., None], plate, np.clip(np.round(filled), 0, 255)).astype(np.uint8)
 
 
-STEP = Step("background", 1, ("masks",), ("size", "seconds"), make_background, lambda workspace: [workspace.folder.background])
+STEP = Step("background", 2, ("masks",), ("size", "seconds"), make_background, lambda workspace: [workspace.folder.background])

@@ -149,4 +149,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.product(_SHAPE), *(folder.landmark_offsets(split) for split in ("", "train", "val"))]
 
 
-STEP = Step("expression", 1, ("landmarks", "tracking"), ("size", "focal"), measure_expression, _made)
+STEP = Step("expression", 2, ("landmarks", "tracking"), ("size", "focal"), measure_expression, _made)

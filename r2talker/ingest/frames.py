@@ -1,4 +1,7 @@
-"""Step `frames`: 25 pictures per second, cut to a square around head and shoulders and scaled to `size`."""
+"""Step `frames`: 25 pictures per second, cut to a square around head and shoulders and scaled to `size`.
+
+`ori_imgs` are for looking at and for other tools: later steps read the clip itself again, so they may be strongly compressed.
+"""
 
 from itertools import islice
 from pathlib import Path
@@ -14,7 +17,7 @@ from r2talker.media.read import VideoInfo, probe_video, read_video
 
 LEAST_SECONDS = 2.0
 _LOOK_EVERY = 10
-_QUALITY = 75
+_QUALITY = 50
 
 # The box of the face finder reaches from the middle of the forehead to the chin. Head and shoulders take about 2.2 of its
 # sides, 1.08 of them above its middle, for the hair.
@@ -101,4 +104,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.folder.frame(index) for index in range(workspace.frames)]
 
 
-STEP = Step("frames", 1, (), ("size", "seconds"), make_frames, _made)
+STEP = Step("frames", 2, (), ("size", "seconds"), make_frames, _made)

@@ -12,8 +12,9 @@ from r2talker.ingest.pictures import empty_folder, encode, map_ordered, read_cli
 from r2talker.ingest.step import Step, StepResult, Workspace
 from r2talker.ingest.torso import make_torso
 
-_QUALITY = 90
-_TORSO_QUALITY = 85
+# 44 s of 512 x 512 fit into 60 MB; 46 dB in a soft clip, 42 dB in a sharp one.
+_QUALITY = 85
+_TORSO_QUALITY = 80
 
 
 def make_images(workspace: Workspace) -> StepResult:
@@ -65,4 +66,4 @@ def _made(workspace: Workspace) -> list[Path]:
     ]
 
 
-STEP = Step("images", 1, ("frames", "masks", "background"), ("size", "seconds", "torso_png"), make_images, _made)
+STEP = Step("images", 2, ("frames", "masks", "background"), ("size", "seconds", "torso_png"), make_images, _made)

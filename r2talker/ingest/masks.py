@@ -20,6 +20,7 @@ _LOOKS = 24
 _NEIGHBOURS = (0.25, 0.5, 0.25)
 # Kept in steps of 1/15, so that the many masks stay small.
 _LEVELS = 15
+_LOSSLESS = [cv2.IMWRITE_WEBP_QUALITY, 101]
 
 
 def make_masks(workspace: Workspace) -> StepResult:
@@ -37,7 +38,7 @@ def make_masks(workspace: Workspace) -> StepResult:
         label = parse_picture(rgb, alpha > 0.5, meshes[index], colours)
         write_bytes(workspace.folder.parsing(index), encode(".png", COLOURS_BGR[label], [cv2.IMWRITE_PNG_COMPRESSION, 9]))
         levels = (np.round(alpha * _LEVELS) * (255 / _LEVELS)).astype(np.uint8)
-        write_bytes(alpha_path(workspace, index), encode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 9]))
+        write_bytes(alpha_path(workspace, index), encode(".webp", np.dstack([levels] * 3), _LOSSLESS))
         return np.bincount(label.reshape(-1), minlength=TORSO + 1) / label.size
 
     share = np.zeros(TORSO + 1)
@@ -53,7 +54,7 @@ def make_masks(workspace: Workspace) -> StepResult:
 
 def alpha_path(workspace: Workspace, index: int) -> Path:
     """Soft person mask of one picture."""
-    return workspace.product(f"alpha/{index}.png")
+    return workspace.product(f"alpha/{index}.webp")
 
 
 def read_alpha(workspace: Workspace, index: int) -> Float32[np.ndarray, "size size"]:
@@ -127,4 +128,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [*(workspace.folder.parsing(i) for i in frames), *(alpha_path(workspace, i) for i in frames)]
 
 
-STEP = Step("masks", 1, ("frames", "landmarks"), ("size", "seconds"), make_masks, _made)
+STEP = Step("masks", 2, ("frames", "landmarks"), ("size", "seconds"), make_masks, _made)

@@ -15,13 +15,16 @@ COLOURS_BGR = np.array([(255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)],
 
 _SAMPLES = 1500
 _SHADOWS = (1.0, 0.85, 0.7, 0.55, 0.4)
-# Vertices at the angle of the jaw, left and right; ear lobes end above them.
-_JAW_ANGLE = (58, 288)
+# Vertices before the ears, between which the neck stands however the head turns, and at the angle of the jaw, above which the
+# ear lobes end.
+_EARS, _JAW_ANGLE = (234, 454), (58, 288)
+# Parts of neck or torso under this share of the largest one are scraps.
+_SCRAP = 0.1
 
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """Coordinates that go with the face: u across, v down, both 0 between the eyes and in units of eyes to chin.
+    """Coordinates that go with the face: u across from between the ears, v down from the eyes, in units of eyes to chin.
 
     u and v are maps over the picture; cut is the v of the lower end of the ears, below which a pixel needs a closer look.
     """
@@ -49,12 +52,13 @@ def face_frame(mesh: Float[np.ndarray, "478 3"], size: int) -> FaceFrame:
     unit = float(np.linalg.norm(down))
     down = down / unit
     across = np.array([down[1], -down[0]])
+    middle = points[list(_EARS)].mean(0)
     y, x = np.mgrid[:size, :size].astype(np.float32) + 0.5
-    u = ((x - eyes[0]) * across[0] + (y - eyes[1]) * across[1]) / unit
+    u = ((x - middle[0]) * across[0] + (y - middle[1]) * across[1]) / unit
     v = ((x - eyes[0]) * down[0] + (y - eyes[1]) * down[1]) / unit
     ears = points[list(_JAW_ANGLE)] - eyes
     left, right = ears @ down / unit
-    left_u, right_u = ears @ across / unit
+    left_u, right_u = (points[list(_JAW_ANGLE)] - middle) @ across / unit
     part = np.clip((u - left_u) / (right_u - left_u), 0, 1)
     return FaceFrame(u.astype(np.float32), v.astype(np.float32), (left + (right - left) * part).astype(np.float32), unit)
 
@@ -109,7 +113,8 @@ def parse_picture(
     reach = 2 * max(1, round(size / 128)) + 1
     hair = cv2.morphologyEx((below & hair).astype(np.uint8), cv2.MORPH_OPEN, np.ones((reach, reach), np.uint8)).astype(bool)
     head |= _touching(hair, head, size)
-    neck = _touching(below & neck & ~head, head, size)
+    neck = _largest(_touching(below & neck & ~head, head, size))
+    head |= below & ~neck & ~_largest(below & ~neck & ~head) & (frame.v < 1.1)
     # Small islands of another name (buttons, shine, a shadow in a fold) belong to what is round them.
     label = np.where(head, HEAD, np.where(neck, NECK, np.where(person, TORSO, BACKGROUND))).astype(np.uint8)
     window = max(3, round(size / 100) // 2 * 2 + 1)
@@ -133,6 +138,14 @@ def _claims(
     hair = hair + 5 * beside - np.clip(4 * (frame.v - 1.2), 0, 8) - np.clip(8 * (side - 1.2), 0, 10)
     skin = skin - 3 * np.clip(beside, 0, 1) - np.clip(5 * (frame.v - 1.35), 0, 10) + np.clip(8 * (1.1 - frame.v), 0, 2)
     return (hair > skin) & (hair > cloth + 0.5), (skin >= hair) & (skin > cloth)
+
+
+def _largest(region: Bool[np.ndarray, "size size"]) -> Bool[np.ndarray, "size size"]:
+    """The parts of `region` that are no scraps."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=4)
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    return np.isin(parts, np.flatnonzero(areas > _SCRAP * areas.max()))
 
 
 def _touching(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 
 from r2talker.data.folder import DatasetFolder
 from r2talker.errors import R2TalkerError
@@ -143,7 +142,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
-def read_array(path: Path, name: str) -> Float32[np.ndarray, "..."]:
+def read_array(path: Path, name: str) -> np.ndarray:
     """Read one array of an .npz made by `write_arrays`."""
     with np.load(path, allow_pickle=False) as arrays:
         return arrays[name]

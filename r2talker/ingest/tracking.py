@@ -177,4 +177,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.product(_POSES)]
 
 
-STEP = Step("tracking", 1, ("landmarks",), ("size", "focal"), track_head, _made)
+STEP = Step("tracking", 2, ("landmarks",), ("size", "focal"), track_head, _made)

@@ -11,7 +11,7 @@ from r2talker.ingest.expression import find_expression
 from r2talker.ingest.tracking import BEHIND_EYES, BELOW_EYES, EYE_DISTANCE, HeadTrack, fit_track, measure_jitter
 
 SIZE, FOCAL = 512, 1200.0
-# Degrees rms that 0.33 pixel of noise per point leaves, and what smoothing and the depth prior leave without noise (0.09 measured,
+# Degrees rms that 0.33 pixel of noise per point leaves, and what smoothing and the depth prior leave without (0.09 measured,
 # although the scene's depth comes in a unit that is 1.3 times too large).
 POSE_NOISY, POSE_CLEAN = 0.2, 0.12
 OPENING_CORRELATION = 0.98
