@@ -26,7 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise R2TalkerError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # The folder itself may be what cannot be used; the first error is the one to report.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -36,6 +36,10 @@ class Dataset:
     displacements: Float[Tensor, "frames 68 3"]
     pixels: Float[Tensor, "frames 68 2"]
     audio: dict[str, Float[Tensor, "frames 16 width"]]
+
+    def with_cameras_on(self, device: torch.device) -> "Dataset":
+        """The same dataset with its poses on `device`, so that rays are made there."""
+        return replace(self, c2w=self.c2w.to(device))
 
     @property
     def train(self) -> range:

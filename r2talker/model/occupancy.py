@@ -38,9 +38,15 @@ class OccupancyGrid(nn.Module):
         self.bitfield.copy_(pack_bits(self.density, -0.5))
 
     @torch.no_grad()
-    def update(self, head: Head, frame: FrameCode, generator: torch.Generator) -> None:
-        """Evaluate every possible cell at one jittered point under one frame's code, dilate, take the decayed maximum, repack."""
+    def update(self, head: Head, frame: FrameCode, generator: torch.Generator, *, most: int = 1 << 21) -> None:
+        """Evaluate possible cells at one jittered point under one frame's code, dilate, take the decayed maximum, repack.
+
+        At most `most` cells are evaluated, evenly spread with a random start; the first update always evaluates all.
+        """
         cells = torch.nonzero(self.density[0] >= 0).flatten()
+        if len(cells) > most and float(self.density.max()) > 0:
+            stride = -(-len(cells) // most)
+            cells = cells[int(torch.randint(stride, (), generator=generator, device=cells.device)) :: stride]
         centres = self.centres()[cells]
         jitter = torch.rand(centres.shape, generator=generator, device=centres.device) * 2 - 1
         points = centres + jitter / GRID_SIZE

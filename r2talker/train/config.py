@@ -45,6 +45,8 @@ class TrainConfig:
     """Time constant of the weights' moving average, as a share of the phase's steps; 0 keeps the raw weights."""
     occupancy_interval: int = 16
     """Steps between updates of the occupancy grid."""
+    occupancy_cells: int | None = None
+    """Cells evaluated per update; by default 25000 on a CPU and all on a GPU."""
     seed: int = 0
     """Seed of initial weights and of everything drawn during training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

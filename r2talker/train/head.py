@@ -43,6 +43,7 @@ class HeadPhase:
     config: TrainConfig
     steps: int
     rays: int
+    occupancy_cells: int
     name: str = "head"
 
     @property
@@ -65,7 +66,8 @@ class HeadPhase:
             frame = frame_of_step(len(self.dataset.train), self.config.seed + 1, step)
             with torch.no_grad():
                 code = self.frame_code(frame, self.conditions.windows[frame], frame)
-                self.model.occupancy.update(self.model.head, code, step_generator(self.config.seed + 1, step, self.device))
+                generator = step_generator(self.config.seed + 1, step, self.device)
+                self.model.occupancy.update(self.model.head, code, generator, most=self.occupancy_cells)
 
     def loss(self, step: int) -> StepLoss:
         generator = step_generator(self.config.seed, step, self.device)

@@ -17,6 +17,7 @@ from r2talker.drive.motion import MotionModel
 from r2talker.files import write_json
 from r2talker.model.head import HeadConfig
 from r2talker.model.method import Method
+from r2talker.model.occupancy import GRID_SIZE
 from r2talker.model.talking_head import ModelConfig, TalkingHead
 from r2talker.model.torso import TorsoConfig
 from r2talker.ops.grid_encode.layout import GridLayout
@@ -53,9 +54,10 @@ class Trainer:
     def train(self) -> Avatar:
         """Work through the phases that are not done yet and return the avatar."""
         torch.manual_seed(self.config.seed)
+        self.dataset = self.dataset.with_cameras_on(self.device)
         pictures = self._pictures()
         model = TalkingHead(self._model_config(pictures.size), self.method).to(self.device)
-        model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres()))
+        model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         self._train_phases(model, self._phases(model, pictures))
         motion = self._train_motion()
         return self._avatar(model.eval(), motion, pictures)
@@ -102,6 +104,7 @@ class Trainer:
         head = HeadPhase(
             model, dataset, pictures, self._conditions(), regions, RenderSettings(), config,
             steps=config.head_steps or (12000 if gpu else 2500), rays=rays,
+            occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
         )  # fmt: skip
         torso = TorsoPhase(model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 600), rays=rays)
         return [head, torso]

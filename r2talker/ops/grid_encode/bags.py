@@ -4,6 +4,8 @@ A point's value at one level is a weighted sum of the rows at its cell's corners
 (the gradient of the table) is a sparse matrix product on a CPU and an `index_add_` elsewhere. Levels whose index ignores a
 coordinate sum over that coordinate's corners, so its weights (which add up to one) and half of the corners drop out.
 
+Levels that hash mix the multiples of primes of all coordinates; their bags have every corner.
+
 Corner rows and weights are computed for a chunk of points at all levels of equal kind at once, small enough to stay in the
 cache until the bags are summed, and kept for the backward pass.
 """
@@ -22,19 +24,23 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
-from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.grid_encode.layout import PRIMES, GridLayout
 from r2talker.ops.grid_encode.reference import to_unit_cube
 
 # Points per chunk on a CPU: with 8 levels of 8 corners, rows and weights take 2 MB each.
 _CHUNK = 8192
+# The primes as int32, whose products wrap as those of uint32 do.
+_PRIMES = tuple(prime - (1 << 32 if prime >= 1 << 31 else 0) for prime in PRIMES)
 # Below this many points the levels' transposed products are too short to be worth threads.
 _THREADS_FROM = 2048
 
 
 def supports(layout: GridLayout) -> bool:
-    """Whether corner rows are tiled and can be computed in int32."""
-    highest = max(sum(strides) * side for strides, side in zip(layout.strides, layout.resolutions, strict=True))
-    return layout.kind == "tiled" and highest < 1 << 31
+    """Whether corner rows can be computed in int32: unwrapped where tiled, in tables of a power of two where hashed."""
+    levels = range(layout.levels)
+    highest = max((sum(layout.strides[k]) * layout.resolutions[k] for k in levels if not layout.hashed(k)), default=0)
+    powers = all(layout.sizes[k] & (layout.sizes[k] - 1) == 0 for k in levels if layout.hashed(k))
+    return highest < 1 << 31 and powers
 
 
 def encode(
@@ -48,11 +54,15 @@ def encode(
 
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring levels whose index uses the same number of coordinates, as tensors that broadcast over points."""
+    """Neighbouring levels whose rows are found alike, as tensors that broadcast over points.
+
+    Tiled levels of a group use the same number of coordinates, each with its stride; hashed levels use all, and have no strides.
+    """
 
     first: int
     last: int
     scales: Float32[Tensor, "levels 1"]
+    dims: int
     strides: tuple[Int32[Tensor, "levels 1"], ...]
     corners: Int32[Tensor, "levels 1 corners"]
     # What brings a row back into its level: a bit mask where every wrapping level's size is a power of two, else the sizes.
@@ -62,10 +72,6 @@ class _Group:
     @property
     def levels(self) -> int:
         return self.last - self.first
-
-    @property
-    def dims(self) -> int:
-        return len(self.strides)
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class _Bags:
 
 @lru_cache(maxsize=32)
 def _groups(layout: GridLayout, device: torch.device) -> tuple[_Group, ...]:
-    dims = [len(strides) for strides in layout.strides]
-    starts = [level for level in range(layout.levels) if level == 0 or dims[level] != dims[level - 1]]
+    kinds = [(layout.hashed(level), len(layout.strides[level])) for level in range(layout.levels)]
+    starts = [level for level in range(layout.levels) if level == 0 or kinds[level] != kinds[level - 1]]
     ends = [*starts[1:], layout.levels]
     return tuple(_group(layout, first, last, device) for first, last in zip(starts, ends, strict=True))
 
@@ -91,6 +97,11 @@ def _group(layout: GridLayout, first: int, last: int, device: torch.device) -> _
     def put(values: "np.ndarray[Any, Any]", *shape: int) -> Tensor:
         return torch.as_tensor(values.astype(np.int32), device=device).view(*shape)
 
+    scales = torch.tensor(layout.scales[first:last], dtype=torch.float32, device=device)[:, None]
+    if layout.hashed(first):
+        masks = put(np.array(layout.sizes[first:last]) - 1, -1, 1, 1)
+        nothing = torch.empty(0, dtype=torch.int32, device=device)
+        return _Group(first, last, scales, layout.input_dim, (), nothing, masks, None)
     strides = np.array(layout.strides[first:last], dtype=np.int64)
     sizes = np.array(layout.sizes[first:last], dtype=np.int64)
     wraps = strides.sum(axis=1) * np.array(layout.resolutions[first:last]) >= sizes
@@ -99,7 +110,8 @@ def _group(layout: GridLayout, first: int, last: int, device: torch.device) -> _
     return _Group(
         first=first,
         last=last,
-        scales=torch.tensor(layout.scales[first:last], dtype=torch.float32, device=device)[:, None],
+        scales=scales,
+        dims=strides.shape[1],
         strides=tuple(put(column, -1, 1) for column in strides.T),
         corners=put(strides @ bits, last - first, 1, -1),
         masks=put(np.where(wraps, sizes - 1, -1), -1, 1, 1) if masked and wraps.any() else None,
@@ -115,22 +127,35 @@ def _empty_bags(group: _Group, points: int, device: torch.device) -> _Bags:
 def _locate(group: _Group, u: Float32[Tensor, "dim points"], rows: Int32[Tensor, "levels points corners"]) -> list[Tensor]:
     """Write the corner rows and return the fractions [levels, points] of the coordinates that the index uses."""
     half = torch.full((), 0.5, device=u.device)
-    first_corner: Tensor | None = None
-    fractions = []
-    for d, stride in enumerate(group.strides):
+    cells, fractions = [], []
+    for d in range(group.dims):
         # addcmul rounds once where the hardware multiplies and adds in one step, as upstream does.
         position = torch.addcmul(half, u[d], group.scales)
         cell = position.floor()
         fractions.append(position.sub_(cell))
-        along = cell.int()
-        first_corner = along if first_corner is None else torch.addcmul(first_corner, along, stride)
-    assert first_corner is not None
-    torch.add(first_corner[:, :, None], group.corners, out=rows)
+        cells.append(cell.int())
+    if group.strides:
+        first_corner = cells[0]
+        for along, stride in zip(cells[1:], group.strides[1:], strict=True):
+            first_corner = torch.addcmul(first_corner, along, stride)
+        torch.add(first_corner[:, :, None], group.corners, out=rows)
+    else:
+        _mix(cells, rows)
     if group.masks is not None:
         rows.bitwise_and_(group.masks)
     if group.sizes is not None:
         rows.remainder_(group.sizes)
     return fractions
+
+
+def _mix(cells: list[Tensor], rows: Int32[Tensor, "levels points corners"]) -> None:
+    """XOR of the corners' coordinates times one prime each, wrapping at 32 bits (upstream.md 3.1)."""
+    mixed: list[Tensor] = []
+    for cell, prime in zip(cells, _PRIMES, strict=False):
+        lower = cell * prime
+        upper = lower + prime
+        mixed = [m ^ factor for factor in (lower, upper) for m in mixed] if mixed else [lower, upper]
+    torch.stack(mixed, dim=-1, out=rows)
 
 
 def _corner_weights(fractions: list[Tensor], derivative: int | None = None) -> list[Tensor]:

@@ -21,6 +21,9 @@ _MEASURED_SCALES: dict[tuple[float, int], tuple[int, tuple[float, ...]]] = {
     )),
 }  # fmt: skip
 
+PRIMES = (1, 2654435761, 805459861, 3674653429, 2097192037, 1434869437, 2165219737)
+"""Multipliers of the coordinates in the hash (upstream.md 3.1)."""
+
 
 @dataclass(frozen=True)
 class GridLayout:

@@ -25,8 +25,7 @@ def grid_encode(
     Returns `layout.features` columns, level-major with the channels inside.
 
     Gradients: to `table` (corner weights), and to `x` when it requires one (piecewise constant along each axis).
-    impl: `reference` (plain gathers, float32 or float64, differentiable twice), `bags` (weighted bags of rows, float32, tiled
-    layouts), `auto` takes `bags` where it can run.
+    impl: `reference` (plain gathers, float32 or float64, differentiable twice), `bags` (weighted bags of rows, float32), `auto` takes `bags` where it can run.
     Raises ValueError or TypeError when shapes, dtypes or devices do not fit, or when `bags` is asked for and cannot run.
     """
     _check(x, table, layout, bound)
@@ -38,7 +37,7 @@ def grid_encode(
     if impl != "bags":
         raise ValueError(f"grid_encode: impl must be 'auto', 'reference' or 'bags', not {impl!r}")
     if not runs:
-        raise ValueError(f"grid_encode: impl 'bags' needs float32 and a tiled layout, got {x.dtype} and {layout}")
+        raise ValueError(f"grid_encode: impl 'bags' needs float32 and rows that fit int32, got {x.dtype} and {layout}")
     return bags.encode(x, table, layout, bound)
 
 

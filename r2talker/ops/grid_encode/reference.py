@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.grid_encode.layout import PRIMES, GridLayout
 
-_PRIMES = (1, 2654435761, 805459861, 3674653429, 2097192037, 1434869437, 2165219737)
 _UINT32 = 0xFFFFFFFF
 
 
@@ -49,7 +48,7 @@ def _row(corner: Int[Tensor, "points dim"], layout: GridLayout, level: int) -> I
     row = torch.zeros_like(corner[:, 0])
     if layout.hashed(level):
         for d in range(layout.input_dim):
-            row = row ^ (corner[:, d] * _PRIMES[d] & _UINT32)
+            row = row ^ (corner[:, d] * PRIMES[d] & _UINT32)
     else:
         for d, stride in enumerate(layout.strides[level]):
             row = row + corner[:, d] * stride & _UINT32
