@@ -1,5 +1,6 @@
 """What `media.read` makes of clips and sound files, good and bad."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -120,3 +121,28 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(R2TalkerError, match="no sound"):
         read_audio(whole)
+
+
+@pytest.mark.parametrize(("matrix", "corner"), [((0, 1, -1, 0), (0, 1)), ((-1, 0, 0, -1), (1, 1)), ((0, -1, 1, 0), (1, 0))])
+def test_a_telephone_clip_is_turned_upright(tmp_path: Path, matrix: tuple[int, ...], corner: tuple[int, int]) -> None:
+    """The display matrix of an mp4 (ISO 14496-12 tkhd: x' = a x + c y, y' = b x + d y) moves the white upper left corner."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, width=64, height=48) as writer:
+        for _ in range(3):
+            writer.write(picture)
+    content = bytearray(path.read_bytes())
+    a, b, c, d = (65536 * value for value in matrix)
+    place = content.index(b"tkhd") + 4 + 4 + 20 + 16
+    content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    shown = next(read_video(path))
+    height, width = shown.shape[:2]
+    info = probe_video(path)
+    assert (info.height, info.width) == (height, width) == ((64, 48) if matrix[0] == 0 else (48, 64))
+    rows, columns = (
+        slice(part * side // 2, (part + 1) * side // 2) for part, side in zip(corner, (height, width), strict=True)
+    )
+    assert shown[rows, columns].mean() > 230
+    assert shown.mean() < 90
