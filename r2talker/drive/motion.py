@@ -1,0 +1,159 @@
+"""Sound to 3D landmark displacements of one person at 25 fps.
+
+Log-mel rows, minus the speaker's running mean, go in windows of about a third of a second through a few small networks whose
+outputs are averaged; the average moves the lower face along the person's own principal components, so every mouth that comes
+out is one the person makes. Frame t reads rows 2t - back ... 2t + ahead. The same code serves whole files and chunks: all
+that a frame depends on is bounded, by `HISTORY_ROWS` in the past and by the look-ahead in the future.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import dropout, gelu, layer_norm, pad
+
+from r2talker.drive.config import MotionConfig
+from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE, LogMel
+from r2talker.drive.speaker import subtract_speaker
+
+LANDMARKS = 68
+BROWS = slice(17, 27)
+EYELIDS = slice(36, 48)
+FEATURE_LIMIT = 4.0
+"""Normalised features are clipped here (standard deviations): digital silence is no further from speech than a quiet room."""
+
+SMOOTHING = (0.15, 0.7, 0.15)
+"""Symmetric, hence without delay; its one frame of future counts in the look-ahead."""
+
+_ROW_MS = 20
+_FRAME_MS = 40
+_MARGIN_MS = LogMel.margin * 1000 // SAMPLE_RATE
+
+
+class MemberLinear(nn.Module):
+    """One linear layer per member: [members, items, inputs] -> [members, items, outputs]."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    def forward(self, x: Float[Tensor, "members items inputs"]) -> Float[Tensor, "members items outputs"]:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class MotionModel(nn.Module):
+    """Audio to landmarks of one person; rebuilt from its `config` and its state.
+
+    Everything learned from the person beside the weights is a buffer: `landmark_mean`, `landmark_min`, `landmark_max` [68, 3]
+    of the training frames; `basis` [components, 68, 3] of the lower face, scaled so that a coefficient of 1 is one standard
+    deviation; `closed` the coefficients of the shut mouth; `gain` of the articulation; `eye_slope` [68, 3] of the eyelids per
+    unit of eye value around `eye_mean`; `band_mean`, `band_std`, `quietest` of the training voice.
+    """
+
+    landmark_mean: Tensor
+    landmark_min: Tensor
+    landmark_max: Tensor
+    basis: Tensor
+    closed: Tensor
+    gain: Tensor
+    eye_slope: Tensor
+    eye_mean: Tensor
+    band_mean: Tensor
+    band_std: Tensor
+    quietest: Tensor
+
+    def __init__(self, config: MotionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.log_mel = LogMel(config.bands)
+        self.rows_back = config.look_back_ms // _ROW_MS
+        future_ms = config.look_ahead_ms - _MARGIN_MS - _FRAME_MS * (len(SMOOTHING) // 2)
+        # The second row of the frame is its own sound and costs no waiting.
+        self.rows_ahead = 1 + future_ms // _ROW_MS
+        if self.rows_ahead < 1 or self.rows_back < 0:
+            raise ValueError(f"look_ahead_ms must be at least {config.look_ahead_ms - future_ms}, got {config.look_ahead_ms}")
+        inputs = config.bands * self.window_rows
+        self.first = MemberLinear(config.members, inputs, config.hidden)
+        self.second = MemberLinear(config.members, config.hidden, config.hidden)
+        self.last = MemberLinear(config.members, config.hidden, config.components)
+        for name in ("landmark_mean", "landmark_min", "landmark_max", "eye_slope"):
+            self.register_buffer(name, torch.zeros(LANDMARKS, 3))
+        self.register_buffer("basis", torch.zeros(config.components, LANDMARKS, 3))
+        self.register_buffer("closed", torch.zeros(config.components))
+        self.register_buffer("band_mean", torch.zeros(config.bands))
+        self.register_buffer("band_std", torch.ones(config.bands))
+        for name, value in (("gain", 1.0), ("eye_mean", 0.0), ("quietest", LogMel.silence)):
+            self.register_buffer(name, torch.tensor(value))
+
+    @property
+    def window_rows(self) -> int:
+        """Rows that one frame reads."""
+        return self.rows_back + 1 + self.rows_ahead
+
+    def features(self, rows: Float[Tensor, "rows bands"]) -> Float[Tensor, "rows bands"]:
+        """Speaker-normalised features of log-mel rows, unit variance for the training voice."""
+        centred = subtract_speaker(rows, self.band_mean, self.quietest)
+        return (centred / self.band_std).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
+
+    def windows(self, features: Float[Tensor, "rows bands"], frames: int) -> Float[Tensor, "frames window bands"]:
+        """Rows 2t - back ... 2t + ahead of each frame t; silence outside."""
+        needed = ROWS_PER_FRAME * max(frames - 1, 0) + self.window_rows
+        after = max(0, needed - self.rows_back - features.shape[0])
+        padded = pad(features, (0, 0, self.rows_back, after), value=-FEATURE_LIMIT)[:needed]
+        return padded.unfold(0, self.window_rows, ROWS_PER_FRAME).transpose(1, 2)[:frames]
+
+    def forward(
+        self, windows: Float[Tensor, "members items window bands"], drop: float = 0.0
+    ) -> Float[Tensor, "members items components"]:
+        """Coefficients on the person's components, of each member for its own items; `drop` is the dropout while training."""
+        x = windows.flatten(2)
+        for layer in (self.first, self.second):
+            x = dropout(gelu(layer_norm(layer(x), (self.config.hidden,))), drop, self.training)
+        return self.last(x)
+
+    def coefficients(self, windows: Float[Tensor, "frames window bands"]) -> Float[Tensor, "frames components"]:
+        """Mean over the members, with the articulation gain."""
+        every = windows[None].expand(self.config.members, *windows.shape)
+        return self.forward(every).mean(0) * self.gain
+
+    def landmarks(self, coefficients: Float[Tensor, "frames components"]) -> Float[Tensor, "frames 68 3"]:
+        """Displacements of the lower face along the components; brows and eyelids stay at the training mean."""
+        return self.landmark_mean + (coefficients @ self.basis.flatten(1)).unflatten(1, (LANDMARKS, 3))
+
+
+def frame_count(samples: int) -> int:
+    """Video frames at 25 fps of that many samples, rounded to the nearest."""
+    return int(samples / (HOP * ROWS_PER_FRAME) + 0.5)
+
+
+def smooth_in_time(sequence: Float[Tensor, "frames components"]) -> Float[Tensor, "frames components"]:
+    """Weighted mean of each frame and its neighbours; the end frames are repeated."""
+    if sequence.shape[0] < 2:
+        return sequence
+    earlier = torch.cat([sequence[:1], sequence[:-1]])
+    later = torch.cat([sequence[1:], sequence[-1:]])
+    return SMOOTHING[0] * earlier + SMOOTHING[1] * sequence + SMOOTHING[2] * later
+
+
+@torch.no_grad()
+def generate_landmarks(
+    model: MotionModel, samples: Float[Tensor, " samples"], *, eye: Float[Tensor, " frames"] | None = None
+) -> Float[Tensor, "frames 68 3"]:
+    """Landmark displacements that speak `samples` (16 kHz mono in [-1, 1]), round(25 * seconds) frames.
+
+    Units, frame and range are those of the landmarks that the model was trained on. `eye` is the eye value that the avatar
+    shows in each frame (upstream.md 2.7): the eyelids follow it as they did in the training frames; without it they rest at
+    their mean, as the brows always do. The result never leaves the range of the training frames.
+    """
+    training = model.training
+    model.eval()
+    device = model.basis.device
+    samples = samples.to(device=device, dtype=torch.float32)
+    frames = frame_count(samples.shape[0])
+    features = model.features(model.log_mel(samples))
+    landmarks = model.landmarks(smooth_in_time(model.coefficients(model.windows(features, frames))))
+    if eye is not None:
+        landmarks = landmarks + model.eye_slope * (eye.to(device=device, dtype=torch.float32) - model.eye_mean)[:, None, None]
+    model.train(training)
+    return landmarks.clamp(model.landmark_min, model.landmark_max)

@@ -1,0 +1,51 @@
+"""Speaker-normalised log-mel rows: another voice, microphone or level looks like the voice that the model was trained on.
+
+From each row the mean of the speech of the last seconds is taken away, band by band, which removes level, microphone and the
+long-term colour of a voice (cepstral mean subtraction, Atal 1974, over a causal window). The mean starts at the training voice
+and moves to the new voice as it is heard. Only the past is read, and only `HISTORY_ROWS` of it.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import max_pool1d, pad
+
+HISTORY_ROWS = 400
+"""Rows of the past that a normalised row depends on (8 s)."""
+
+PRIOR_ROWS = 50
+"""How many rows of speech the training voice counts for."""
+
+_PER_DECIBEL = 1 / 40
+"""Log-mel units per decibel, see `LogMel`."""
+
+
+def speech_rows(rows: Float[Tensor, "rows width"], quietest: float | Tensor) -> Bool[Tensor, " rows"]:
+    """Rows within 20 dB of the loudest of the last 8 s, and louder than `quietest` (mean over the bands)."""
+    level = rows.mean(1)
+    if level.shape[0] == 0:
+        return torch.zeros(0, dtype=torch.bool, device=rows.device)
+    # max_pool1d pads with -inf on the past side only.
+    past = pad(level[None, None], (HISTORY_ROWS - 1, 0), value=float("-inf"))
+    loudest = max_pool1d(past, HISTORY_ROWS, stride=1)[0, 0]
+    return (level > loudest - 20 * _PER_DECIBEL) & (level > quietest)
+
+
+def quietest_speech(rows: Float[Tensor, "rows width"]) -> float:
+    """The level below which nothing counts as speech: 35 dB under the loud rows (95 %) of the training voice."""
+    level = rows.mean(1)
+    return float(torch.quantile(level, 0.95)) - 35 * _PER_DECIBEL
+
+
+def subtract_speaker(
+    rows: Float[Tensor, "rows width"], voice: Float[Tensor, " width"], quietest: float | Tensor
+) -> Float[Tensor, "rows width"]:
+    """Rows minus the running mean of speech, which starts at `voice` with the weight of `PRIOR_ROWS` rows."""
+    speech = speech_rows(rows, quietest).to(torch.float64)[:, None]
+    # Float64 sums, so that differences of long sums are exact to more than float32 shows.
+    total = pad((rows * speech).cumsum(0), (0, 0, HISTORY_ROWS, 0))
+    count = pad(speech.cumsum(0), (0, 0, HISTORY_ROWS, 0))
+    recent_total = total[HISTORY_ROWS:] - total[: rows.shape[0]]
+    recent_count = count[HISTORY_ROWS:] - count[: rows.shape[0]]
+    mean = (recent_total + PRIOR_ROWS * voice) / (recent_count + PRIOR_ROWS)
+    return (rows - mean).to(rows.dtype)

@@ -1,0 +1,224 @@
+"""Train the landmark generator on seconds to minutes of one person's own sound and landmarks.
+
+Every member of the model is early-stopped on its own stretch of the clip (blocks of time, never single frames) and trained on
+the rest, so that together they have seen all of it. Runs on any device; on two CPU cores it takes seconds.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE
+from r2talker.drive.motion import LANDMARKS, MotionModel
+from r2talker.errors import R2TalkerError
+from r2talker.progress import Progress, Silent
+from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.motion_data import RUN, MotionData, gather_motion_data, learn_person, learn_voice
+
+MIN_FRAMES = 50
+"""Two seconds: fewer training frames teach nothing."""
+
+_CHECK_STEPS = 20
+_HELD_SHARE = 0.125
+_WARM_UP = 0.1
+_MOST_GAIN = 1.5
+_OPENINGS = 3
+_MISSING_FRAMES = 5
+_FRAME_SAMPLES = HOP * ROWS_PER_FRAME
+
+
+def train_motion(
+    samples: Float[Tensor, " samples"],
+    landmarks: Float[Tensor, "frames 68 3"],
+    train_frames: int,
+    config: MotionTrainingConfig | None = None,
+    progress: Progress | None = None,
+    *,
+    eye: Float[Tensor, " frames"] | None = None,
+) -> MotionModel:
+    """A model from sound to `landmarks`, trained on the first `train_frames` frames and nothing after them.
+
+    samples: 16 kHz mono in [-1, 1], starting with frame 0. landmarks: displacements at 25 fps. eye: eye value of each frame
+    (upstream.md 2.7), which the eyelids learn to follow. Raises R2TalkerError for less than two seconds, sound that is too
+    short, and values that are not finite.
+    """
+    config, progress = config or MotionTrainingConfig(), progress or Silent()
+    train_frames = min(train_frames, landmarks.shape[0])
+    _check(samples, landmarks, train_frames)
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    device = landmarks.device
+    known = landmarks[:train_frames].detach().cpu().float()
+    model = MotionModel(config.model)
+    # The last training frame hears as far ahead as any other.
+    sound = samples[: train_frames * _FRAME_SAMPLES + model.rows_ahead * HOP].detach().cpu().float()
+    with torch.no_grad():
+        person = learn_person(model, known, None if eye is None else eye[:train_frames].detach().cpu().float())
+        learn_voice(model, sound)
+        data = gather_motion_data(model, sound, known, person, config.variants, generator)
+    held = held_blocks(train_frames, config.model.members)
+    progress.begin("landmark generator", config.steps)
+    data, held = _to(data, device), held.to(device)
+    losses = _Fit(model.to(device), data, held, config, generator, progress).run()
+    _set_gain(model, data, held, config.articulation)
+    progress.end(f"a model from sound to landmarks, held-out loss {losses.mean().item():.3f}")
+    return model.eval()
+
+
+def held_blocks(frames: int, members: int) -> Bool[Tensor, "members frames"]:
+    """Which frames each member is checked on: the tail of the clip for the first, blocks spread over the rest for others."""
+    length = max(RUN, int(frames * _HELD_SHARE))
+    held = torch.zeros(members, frames, dtype=torch.bool)
+    for member in range(members):
+        end = frames - round(member * (frames - length) / max(members, 1))
+        held[member, end - length : end] = True
+    return held
+
+
+@dataclass(frozen=True)
+class HeldOutputs:
+    """Coefficients of each member's held-out frames."""
+
+    made: Float[Tensor, "members held components"]
+    tracked: Float[Tensor, "members held components"]
+
+
+class _Fit:
+    """The optimisation of all members at once, each on its own frames."""
+
+    def __init__(
+        self,
+        model: MotionModel,
+        data: MotionData,
+        held: Bool[Tensor, "members frames"],
+        config: MotionTrainingConfig,
+        generator: torch.Generator,
+        progress: Progress,
+    ) -> None:
+        self.model, self.data, self.held, self.config = model, data, held, config
+        self.generator, self.progress = generator, progress
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        # A run is drawn for a member only if none of its frames is held out from that member.
+        runs = data.source[data.starts[:, None] + torch.arange(RUN, device=data.starts.device)]
+        self.starts = [data.starts[~held[member][runs].any(1)] for member in range(config.model.members)]
+        self.best = torch.full((config.model.members,), math.inf, device=held.device)
+        self.kept = {name: value.detach().clone() for name, value in model.named_parameters()}
+
+    def run(self) -> Float[Tensor, " members"]:
+        """Train until the steps or seconds are over; leave the best weights of each member and return their held-out losses."""
+        began, step, done = time.monotonic(), 0, 0.0
+        while done < 1:
+            self._step(done)
+            step += 1
+            done = max(step / self.config.steps, (time.monotonic() - began) / self.config.seconds)
+            if step % _CHECK_STEPS == 0 or done >= 1:
+                self._keep_best()
+                self.progress.advance(min(step, self.config.steps), f"held-out loss {self.best.mean().item():.3f}")
+        with torch.no_grad():
+            for name, value in self.model.named_parameters():
+                value.copy_(self.kept[name])
+        return self.best
+
+    def _step(self, done: float) -> None:
+        self.model.train()
+        share = min(1.0, (done + 1e-3) / _WARM_UP)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate * share * 0.5 * (1 + math.cos(math.pi * done))
+        index = torch.stack([self._draw(starts) for starts in self.starts])
+        windows = self._disturb(self.data.windows[index.flatten(1)])
+        output = self.model(windows, self.config.dropout).unflatten(1, index.shape[1:])
+        loss = self._loss(output, self.data.targets[index], self.data.weight[index]) + self._silence_loss()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def _draw(self, starts: Int[Tensor, " starts"]) -> Int[Tensor, "runs frames"]:
+        runs = max(1, self.config.frames // RUN)
+        chosen = starts[torch.randint(0, starts.shape[0], (runs,), generator=self.generator).to(starts.device)]
+        return chosen[:, None] + torch.arange(RUN, device=starts.device)
+
+    def _disturb(self, windows: Float[Tensor, "members items window bands"]) -> Float[Tensor, "members items window bands"]:
+        level = torch.randn(*windows.shape[:2], 1, 1, generator=self.generator).to(windows.device) * self.config.level
+        return windows + torch.randn_like(windows) * self.config.feature_noise + level
+
+    def _loss(
+        self,
+        output: Float[Tensor, "members runs frames components"],
+        target: Float[Tensor, "members runs frames components"],
+        weight: Float[Tensor, "members runs frames"],
+    ) -> Float[Tensor, ""]:
+        error = output - target
+        position = (error.square() * self.data.importance).sum(-1)
+        velocity = (error.diff(dim=2).square() * self.data.importance).sum(-1)
+        lips = (error @ self.data.lips).square().mean(-1)
+        # Members are independent, so their losses add up.
+        return ((position + self.config.lips * lips) * weight).mean((1, 2)).sum() + self.config.velocity * velocity.mean(
+            (1, 2)
+        ).sum()
+
+    def _silence_loss(self) -> Float[Tensor, ""]:
+        items = max(1, int(self.config.frames * self.config.silence))
+        members, silent = self.config.model.members, self.data.silence.shape[0]
+        index = torch.randint(0, silent, (members, items), generator=self.generator).to(self.data.silence.device)
+        output = self.model(self._disturb(self.data.silence[index]), self.config.dropout)
+        error = (output - self.model.closed).square() * self.data.importance
+        return self.config.silence * error.sum(-1).mean(1).sum()
+
+    @torch.no_grad()
+    def _keep_best(self) -> None:
+        """Keep the weights of the members whose held-out loss is the lowest so far."""
+        loss = self._held_loss()
+        better = loss < self.best
+        self.best = torch.where(better, loss, self.best)
+        for name, value in self.model.named_parameters():
+            self.kept[name][better] = value[better]
+
+    def _held_loss(self) -> Float[Tensor, " members"]:
+        outputs = held_outputs(self.model, self.data, self.held)
+        error = outputs.made - outputs.tracked
+        lips = (error @ self.data.lips).square().mean(-1)
+        return ((error.square() * self.data.importance).sum(-1) + self.config.lips * lips).mean(1)
+
+
+@torch.no_grad()
+def held_outputs(model: MotionModel, data: MotionData, held: Bool[Tensor, "members frames"]) -> HeldOutputs:
+    """What each member makes of the frames that it was not trained on, beside the truth."""
+    index = held.nonzero()[:, 1].reshape(held.shape[0], -1)
+    return HeldOutputs(model.eval()(data.windows[index]), data.targets[index])
+
+
+@torch.no_grad()
+def _set_gain(model: MotionModel, data: MotionData, held: Bool[Tensor, "members frames"], articulation: float) -> None:
+    """Amplify the output until the opening spreads `articulation` times as much as the tracked one, on frames not trained on.
+
+    The least-squares answer to uncertain sound is a timid mouth; a bounded gain about the mean restores its size.
+    """
+    outputs = held_outputs(model, data, held)
+    opening = data.lips[:, :_OPENINGS].mean(1)
+    made, tracked = (float((values @ opening).std()) for values in (outputs.made, outputs.tracked))
+    model.gain.fill_(min(max(articulation * tracked / max(made, 1e-6), 1.0), _MOST_GAIN))
+
+
+def _to(data: MotionData, device: torch.device) -> MotionData:
+    moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(data).items()}
+    return MotionData(**moved)
+
+
+def _check(samples: Tensor, landmarks: Tensor, train_frames: int) -> None:
+    if landmarks.dim() != 3 or landmarks.shape[1:] != (LANDMARKS, 3):
+        raise R2TalkerError(f"landmarks must be [frames, 68, 3], got {list(landmarks.shape)}; use aud_idexp.npy of the dataset")
+    if train_frames < MIN_FRAMES:
+        raise R2TalkerError(
+            f"the landmark generator needs {MIN_FRAMES} training frames (2 s), got {train_frames}; use a longer clip"
+        )
+    if samples.shape[0] < (train_frames - _MISSING_FRAMES) * _FRAME_SAMPLES:
+        raise R2TalkerError(
+            f"the sound lasts {samples.shape[0] / SAMPLE_RATE:.1f} s but the training frames {train_frames / 25:.1f} s; "
+            "ingest the clip again"
+        )
+    if not (torch.isfinite(samples).all() and torch.isfinite(landmarks).all()):
+        raise R2TalkerError("sound or landmarks hold values that are not finite; ingest the clip again")

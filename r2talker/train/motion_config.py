@@ -1,0 +1,41 @@
+"""Settings of the landmark generator's training; imports no torch, because the command line builds its help from them."""
+
+from dataclasses import dataclass, field
+
+from r2talker.drive.config import MotionConfig
+
+
+@dataclass(frozen=True)
+class MotionTrainingConfig:
+    """How the model from sound to landmarks is trained; 300 steps take about 10 s for a clip of 44 s on two cores."""
+
+    model: MotionConfig = field(default_factory=MotionConfig)
+    """Size of the model."""
+    steps: int = 300
+    """Most steps."""
+    seconds: float = 60.0
+    """Most seconds; the learning rate falls to zero by whichever of the two ends first."""
+    frames: int = 256
+    """Frames per member and step, in runs of four."""
+    rate: float = 3e-3
+    """Learning rate at its peak."""
+    weight_decay: float = 0.05
+    """Pull of the weights towards zero (AdamW)."""
+    dropout: float = 0.5
+    """Share of hidden units silenced in each training step."""
+    variants: int = 6
+    """Altered copies of the sound: speed and pitch, noise, room."""
+    feature_noise: float = 0.3
+    """Standard deviation of the noise on the normalised features."""
+    level: float = 0.2
+    """Standard deviation of a random shift of all bands together, in the same unit."""
+    velocity: float = 0.5
+    """Weight of the error of frame differences."""
+    lips: float = 1.0
+    """Weight of the error of mouth opening, width and lip heights; frames with closed lips count double."""
+    silence: float = 0.05
+    """Share of training frames that are silence or steady noise, where the mouth is shut."""
+    articulation: float = 0.85
+    """Spread of the generated mouth opening, relative to the tracked one, up to which the output is amplified."""
+    seed: int = 0
+    """Seed of initial weights and of everything drawn."""
