@@ -137,4 +137,4 @@ def _model_config(value: dict[str, Any]) -> ModelConfig:
     torso = value["torso"]
     if torso is not None:
         torso = TorsoConfig(**{**torso, "grid": GridLayout(**torso["grid"])})
-    return ModelConfig(HeadConfig(**head), torso, value["feature_width"])
+    return ModelConfig(HeadConfig(**head), GridLayout(**value["condition_grid"]), torso, value["feature_width"])

@@ -12,6 +12,8 @@ from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.types import DriveSpec
 
 WINDOW, LANDMARKS, HIDDEN = 5, 68, 64
+START_SPREAD = 0.3
+"""Standard deviation of scale and shift over the clip's frames when training starts."""
 
 
 class LandmarkFilm(nn.Module):
@@ -22,15 +24,30 @@ class LandmarkFilm(nn.Module):
 
     extra_features = 0
 
-    def __init__(self) -> None:
+    def __init__(self, grid: GridLayout) -> None:
         super().__init__()
-        self.landmark_grid = Grid(GridLayout(input_dim=3, channels=2, base=32, finest=2048))
+        self.landmark_grid = Grid(grid)
         encoded = WINDOW * LANDMARKS * self.landmark_grid.width
         self.style_nets = nn.ModuleList(MLP(encoded, 2 * HIDDEN, 128, 3) for _ in range(2))
 
     def encode(self, values: Float[Tensor, "frames 5 68 3"]) -> Float[Tensor, "frames 256"]:
         encoded = self.landmark_grid(values.reshape(-1, 3)).reshape(len(values), -1)
         return torch.cat([net(encoded) for net in self.style_nets], dim=-1)
+
+    @torch.no_grad()
+    def start(self, values: Float[Tensor, "frames 5 68 3"]) -> None:
+        """Landmarks enter linearly, and every layer of the style networks is scaled to a spread over the clip of 1, the last of START_SPREAD.
+
+        With weights as they come the modulation starts at 1e-5 and mouths stay shut for thousands of steps (docs/training.md).
+        """
+        self.landmark_grid.start_linear()
+        encoded = self.landmark_grid(values.reshape(-1, 3)).reshape(len(values), -1)
+        for net in self.style_nets:
+            x = encoded
+            for index, layer in enumerate(net.layers):
+                last = index + 1 == len(net.layers)
+                layer.weight *= (START_SPREAD if last else 1.0) / layer(x).std(0).mean().clamp_min(1e-6)
+                x = torch.relu(layer(x))
 
     def apply(self, features: Float[Tensor, "samples width"], code: Float[Tensor, "256"]) -> Conditioned:
         shift_and_scale = code.reshape(2, 2, HIDDEN)
@@ -39,7 +56,7 @@ class LandmarkFilm(nn.Module):
 
 def build(shape: ConditioningShape) -> nn.Module:
     """The conditioning does not depend on the position features."""
-    return LandmarkFilm()
+    return LandmarkFilm(shape.grid)
 
 
 METHOD = Method(
@@ -48,10 +65,14 @@ METHOD = Method(
     upstream_name="r2talker",
     drive=DriveSpec(kind="landmarks", window=WINDOW, normalise=False),
     position_grid=GridLayout(input_dim=3, channels=4, base=32, finest=2048),
+    condition_grid=GridLayout(input_dim=3, channels=2, base=32, finest=2048),
+    # Displacements of 20 to 180 s of one person fill a small part of the cube; finer cells only memorise frames.
+    trained_grid=GridLayout(input_dim=3, channels=2, base=4, finest=64, levels=12),
     build=build,
     keys={
         "landmark_grid": "encoder_idexp_lm3d",
         "style_nets.0.layers": "mlp_lms_style_1.net",
         "style_nets.1.layers": "mlp_lms_style_2.net",
     },
+    rates={"landmark_grid": 0.1},
 )

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from r2talker.model.ambient import AmbientConditioning, AmbientConfig
+from r2talker.model.ambient import AMBIENT_GRID, AmbientConditioning, AmbientConfig
 from r2talker.model.method import ConditioningShape, Method
 from r2talker.model.upstream_names import AMBIENT_KEYS
 from r2talker.ops.grid_encode.layout import GridLayout
@@ -13,8 +13,7 @@ WINDOW, ROWS = 8, 16
 
 def build(shape: ConditioningShape) -> nn.Module:
     """Eight windows of 16 feature rows (upstream.md 4.1)."""
-    grid = GridLayout(input_dim=2, channels=2, base=16, finest=2048)
-    return AmbientConditioning(AmbientConfig(shape.feature_width, ROWS, WINDOW, grid), shape.position_features)
+    return AmbientConditioning(AmbientConfig(shape.feature_width, ROWS, WINDOW, shape.grid), shape.position_features)
 
 
 METHOD = Method(
@@ -23,6 +22,8 @@ METHOD = Method(
     upstream_name="rad-nerf",
     drive=DriveSpec(kind="audio", window=WINDOW, normalise=False),
     position_grid=GridLayout(input_dim=3, channels=2, base=16, finest=2048),
+    condition_grid=AMBIENT_GRID,
+    trained_grid=AMBIENT_GRID,
     build=build,
     keys=AMBIENT_KEYS,
     rates={"attention": 5.0},

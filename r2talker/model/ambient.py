@@ -12,6 +12,9 @@ from r2talker.model.mlp import MLP
 from r2talker.model.window_attention import FrameEncoder, WindowAttention
 from r2talker.ops.grid_encode.layout import GridLayout
 
+AMBIENT_GRID = GridLayout(input_dim=2, channels=2, base=16, finest=2048)
+"""The reference's grid of the ambient coordinate (upstream.md 4.3)."""
+
 
 @dataclass(frozen=True)
 class AmbientConfig:
@@ -42,6 +45,10 @@ class AmbientConditioning(nn.Module):
         frames, window = values.shape[:2]
         rows = values.reshape(frames * window, self.config.rows, self.config.inputs)
         return self.attention(self.frame_encoder(rows).reshape(frames, window, 64))
+
+    def start(self, values: Float[Tensor, "frames window *shape"]) -> None:
+        """The ambient coordinate enters linearly, so that it gets a gradient from the first step on; the windows do not matter."""
+        self.ambient_grid.start_linear()
 
     def apply(self, features: Float[Tensor, "samples width"], code: Float[Tensor, "64"]) -> Conditioned:
         joined = torch.cat([features, code.expand(len(features), -1)], dim=-1)

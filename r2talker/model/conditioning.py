@@ -28,6 +28,10 @@ class Conditioning(Protocol):
         """Windows of landmarks or audio features (already normalised if the method asks for it) to one code per frame."""
         ...
 
+    def start(self, values: Float[Tensor, "frames window *shape"]) -> None:
+        """Set fresh weights so that the codes of the training clip's windows differ from the first step on."""
+        ...
+
     def apply(self, features: Float[Tensor, "samples width"], code: Float[Tensor, " code"]) -> Conditioned:
         """Condition the position features of one frame's samples."""
         ...

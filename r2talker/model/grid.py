@@ -24,3 +24,23 @@ class Grid(nn.Module):
     def forward(self, x: Float[Tensor, "points dim"]) -> Float[Tensor, "points features"]:
         """Encode points of [-bound, bound]^dim; points outside give zeros."""
         return grid_encode(x, self.embeddings, self.layout, bound=self.bound)
+
+    @torch.no_grad()
+    def start_linear(self, *, levels: int = 2) -> None:
+        """Make the coarsest levels a linear function of position: each channel is the coordinate along one of a set of orthogonal axes.
+
+        A grid that starts at random near zero says nothing about where a point is until it has trained for a while; one that
+        starts linear tells its reader at once. Where a level is too small for its cells, the ones nearest the middle win.
+        """
+        layout = self.layout
+        for level in range(min(levels, layout.levels)):
+            axis = torch.arange(layout.resolutions[level] + 1)
+            corners = torch.stack(torch.meshgrid(*[axis] * layout.input_dim, indexing="ij"), dim=-1).reshape(-1, layout.input_dim)
+            positions = ((corners - 0.5) / layout.scales[level] * 2 - 1) * self.bound
+            outside_in = positions.abs().amax(-1).argsort(descending=True, stable=True)
+            strides = torch.tensor([*layout.strides[level], *[0] * (layout.input_dim - len(layout.strides[level]))])
+            rows = (corners[outside_in] * strides).sum(-1) % layout.sizes[level]
+            axes = torch.linalg.qr(torch.randn(layout.input_dim, layout.input_dim))[0][:, : layout.channels]
+            values = torch.zeros(layout.sizes[level], axes.shape[1])
+            values[rows] = positions[outside_in] @ axes
+            self.embeddings[layout.offsets[level] : layout.offsets[level + 1], : axes.shape[1]] = values.to(self.embeddings)

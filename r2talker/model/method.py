@@ -11,19 +11,24 @@ from r2talker.types import DriveSpec
 
 @dataclass(frozen=True)
 class ConditioningShape:
-    """What the conditioning must fit: width of one audio feature row (0 for landmarks), and of the position features."""
+    """What the conditioning must fit.
+
+    feature_width: columns of one audio feature row, 0 for landmarks. position_features: width of the encoded position.
+    grid: layout of the conditioning's own grid.
+    """
 
     feature_width: int
     position_features: int
+    grid: GridLayout
 
 
 @dataclass(frozen=True)
 class Method:
     """One way of conditioning the head.
 
-    drive: what its windows hold. position_grid: the reference's position grid. build: makes the conditioning module.
-    keys: upstream state_dict prefix of each of the conditioning's own prefixes (upstream.md 4.6). rates: learning-rate factor by
-    prefix of the conditioning's parameters, on top of the network rate (grids always train at the grid rate).
+    drive: what its windows hold. position_grid, condition_grid: the reference's grids. trained_grid: the condition grid of our own
+    avatars. build: makes the conditioning module. keys: upstream state_dict prefix of each of the conditioning's own prefixes
+    (upstream.md 4.6). rates: learning-rate factor by prefix of the conditioning's parameters, on top of the grid or network rate.
     """
 
     name: str
@@ -31,6 +36,8 @@ class Method:
     upstream_name: str
     drive: DriveSpec
     position_grid: GridLayout
+    condition_grid: GridLayout
+    trained_grid: GridLayout
     build: Callable[[ConditioningShape], nn.Module]
     keys: dict[str, str]
     rates: dict[str, float] = field(default_factory=dict)

@@ -1,12 +1,12 @@
 """Where there is something to see: the head's 3D occupancy grid and the torso's 2D one."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from r2talker.model.head import FrameCode, Head
 from r2talker.model.torso import Torso
-from r2talker.ops.occupancy.op import cell_centres, dilate, pack_bits
+from r2talker.ops.occupancy.op import cell_centres, morton_decode, morton_encode, pack_bits
 
 GRID_SIZE = 128
 DECAY = 0.95
@@ -27,6 +27,7 @@ class OccupancyGrid(nn.Module):
         super().__init__()
         self.register_buffer("density", torch.zeros(1, GRID_SIZE**3))
         self.register_buffer("bitfield", torch.full((GRID_SIZE**3 // 8,), 255, dtype=torch.uint8))
+        self._cells: tuple[Tensor, Tensor] | None = None
 
     def centres(self) -> Float[Tensor, "cells 3"]:
         """Centres of all cells in NGP space, Morton order."""
@@ -41,22 +42,44 @@ class OccupancyGrid(nn.Module):
     def update(self, head: Head, frame: FrameCode, generator: torch.Generator, *, most: int = 1 << 21) -> None:
         """Evaluate possible cells at one jittered point under one frame's code, dilate, take the decayed maximum, repack.
 
-        At most `most` cells are evaluated, evenly spread with a random start; the first update always evaluates all.
+        At most `most` cells are evaluated, evenly spread with a random start; the first update always evaluates all. Cells that
+        are not possible take no part at all, which is what makes an update cheap for a head that fills a tenth of the grid.
         """
-        cells = torch.nonzero(self.density[0] >= 0).flatten()
-        if len(cells) > most and float(self.density.max()) > 0:
+        cells, neighbours = self._possible()
+        density = self.density[0, cells]
+        chosen = torch.arange(len(cells), device=cells.device)
+        if len(cells) > most and float(density.max()) > 0:
             stride = -(-len(cells) // most)
-            cells = cells[int(torch.randint(stride, (), generator=generator, device=cells.device)) :: stride]
-        centres = self.centres()[cells]
+            chosen = chosen[int(torch.randint(stride, (), generator=generator, device=cells.device)) :: stride]
+        centres = (2 * morton_decode(cells[chosen]).float() / (GRID_SIZE - 1) - 1) * (1 - 1 / GRID_SIZE)
         jitter = torch.rand(centres.shape, generator=generator, device=centres.device) * 2 - 1
         points = centres + jitter / GRID_SIZE
-        fresh = torch.zeros_like(self.density)
-        fresh[0, cells] = torch.cat([head.density(part, frame).sigma for part in points.split(CHUNK)])
-        density = torch.maximum(self.density * DECAY, dilate(fresh))
-        self.density.copy_(torch.where(self.density >= 0, density, -1.0))
+        # One more entry, always 0, stands for the neighbours that are not possible.
+        fresh = density.new_zeros(len(cells) + 1)
+        fresh[chosen] = torch.cat([head.density(part, frame).sigma for part in points.split(CHUNK)])
+        spread = torch.maximum(fresh[:-1], fresh[neighbours].amax(0))
+        density = torch.maximum(density * DECAY, spread)
+        self.density[0, cells] = density
         # The mean is over all cells, as in the reference, so that a small head keeps a low threshold.
-        threshold = self.density.clamp_min(0).mean().clamp(max=DENSITY_THRESHOLD)
+        threshold = (density.sum() / self.density.numel()).clamp(max=DENSITY_THRESHOLD)
         self.bitfield.copy_(pack_bits(self.density, threshold))
+
+    def _possible(self) -> tuple[Int[Tensor, " possible"], Int[Tensor, "6 possible"]]:
+        """Morton numbers of the possible cells, and the places of their six face neighbours in that list (its length if not in it)."""
+        cells = torch.nonzero(self.density[0] >= 0).flatten()
+        if self._cells is None or self._cells[0].shape != cells.shape or not torch.equal(self._cells[0], cells):
+            place = torch.full((GRID_SIZE**3,), len(cells), device=cells.device)
+            place[cells] = torch.arange(len(cells), device=cells.device)
+            coords = morton_decode(cells)
+            found = []
+            for axis in range(3):
+                for step in (-1, 1):
+                    beside = coords.clone()
+                    beside[:, axis] += step
+                    inside = (beside[:, axis] >= 0) & (beside[:, axis] < GRID_SIZE)
+                    found.append(place[morton_encode(beside.clamp(0, GRID_SIZE - 1))].where(inside, len(cells)))
+            self._cells = (cells, torch.stack(found))
+        return self._cells
 
 
 class TorsoOccupancy(nn.Module):

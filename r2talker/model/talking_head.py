@@ -9,6 +9,7 @@ from r2talker.model.method import ConditioningShape, Method
 from r2talker.model.occupancy import OccupancyGrid, TorsoOccupancy
 from r2talker.model.parameters import ParameterGroup
 from r2talker.model.torso import Torso, TorsoConfig
+from r2talker.ops.grid_encode.layout import GridLayout
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class ModelConfig:
     """Exact shapes of an avatar's networks. feature_width: columns of an audio feature row, 0 when landmarks drive."""
 
     head: HeadConfig
+    condition_grid: GridLayout
     torso: TorsoConfig | None = None
     feature_width: int = 0
 
@@ -28,7 +30,7 @@ class TalkingHead(nn.Module):
         self.config = config
         self.method = method
         layout = config.head.position_grid
-        shape = ConditioningShape(config.feature_width, layout.levels * layout.channels)
+        shape = ConditioningShape(config.feature_width, layout.features, config.condition_grid)
         self.head = Head(config.head, method.build(shape))
         self.torso = Torso(config.torso) if config.torso is not None else None
         self.occupancy = OccupancyGrid()
@@ -51,7 +53,7 @@ class TalkingHead(nn.Module):
     def _groups(self, name: str, module: nn.Module, grid_rate: float, net_rate: float) -> list[ParameterGroup]:
         groups: dict[float, list[nn.Parameter]] = {}
         for key, parameter in module.named_parameters():
-            rate = grid_rate if key.endswith("embeddings") else net_rate * self._factor(key)
+            rate = (grid_rate if key.endswith("embeddings") else net_rate) * self._factor(key)
             groups.setdefault(rate, []).append(parameter)
         return [ParameterGroup(f"{name} at {rate:g}", parameters, rate) for rate, parameters in groups.items()]
 

@@ -58,7 +58,9 @@ class Trainer:
         pictures = self._pictures()
         model = TalkingHead(self._model_config(pictures.size), self.method).to(self.device)
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
-        self._train_phases(model, self._phases(model, pictures))
+        conditions = self._conditions()
+        model.head.contract.start(conditions.windows[: len(self.dataset.train)])
+        self._train_phases(model, self._phases(model, pictures, conditions))
         motion = self._train_motion()
         return self._avatar(model.eval(), motion, pictures)
 
@@ -86,7 +88,8 @@ class Trainer:
         info = self.dataset.info
         landmarks = self.method.drive.kind == "landmarks"
         head = HeadConfig(position_grid=self._position_grid(size), codes=info.train_frames)
-        return ModelConfig(head, TorsoConfig(codes=info.train_frames), 0 if landmarks else info.features[FEATURE].width)
+        width = 0 if landmarks else info.features[FEATURE].width
+        return ModelConfig(head, self.method.trained_grid, TorsoConfig(codes=info.train_frames), width)
 
     def _position_grid(self, size: int) -> GridLayout:
         """The method's grid without the levels finer than a quarter of a pixel."""
@@ -96,13 +99,13 @@ class Trainer:
             levels, finest = levels - 1, finest / growth
         return dataclasses.replace(layout, levels=levels, finest=round(finest), kind=self.config.grid_kind)
 
-    def _phases(self, model: TalkingHead, pictures: Pictures) -> list[Phase]:
+    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions) -> list[Phase]:
         config, dataset = self.config, self.dataset
         gpu = self.device.type == "cuda"
         rays = config.rays or (32768 if gpu else 2048)
         regions = [frame_regions(dataset, pictures, frame) for frame in dataset.train]
         head = HeadPhase(
-            model, dataset, pictures, self._conditions(), regions, RenderSettings(), config,
+            model, dataset, pictures, conditions, regions, RenderSettings(), config,
             steps=config.head_steps or (12000 if gpu else 2500), rays=rays,
             occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
         )  # fmt: skip
