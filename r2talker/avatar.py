@@ -126,11 +126,15 @@ class Avatar:
         """Decide what moves every frame.
 
         Give one of audio (a sound file, or 16 kHz mono samples in [-1, 1]), landmarks (displacements, for methods driven by
-        landmarks) or features (windows, for methods driven by audio); with none the clip's own motion is replayed. poses: [T, 4, 4]
-        camera-to-world in NGP space, the number of a tracked frame to hold, or None to replay the clip's, mirrored at the ends. eye: constant
-        opening in percent of the picture instead of the clip's. frames: stop after so many. R2TalkerError when the drive does not fit the method.
+        landmarks) or features (windows, for methods driven by audio); with none the clip's own motion is replayed.
+
+        poses: [T, 4, 4] camera-to-world in NGP space, the number of a tracked frame to hold, or None to replay the clip's poses,
+        mirrored at the ends. eye: constant opening in percent of the picture instead of the clip's. frames: stop after so many.
+        R2TalkerError when the drive does not fit the method.
         """
-        given = [name for name, value in (("audio", audio), ("landmarks", landmarks), ("features", features)) if value is not None]
+        given = [
+            name for name, value in (("audio", audio), ("landmarks", landmarks), ("features", features)) if value is not None
+        ]
         if len(given) > 1:
             raise R2TalkerError(f"an avatar is driven by one thing at a time, got {' and '.join(given)}")
         drive = self.model.method.drive
@@ -245,13 +249,17 @@ class Avatar:
         if audio is None:
             return self.track.displacements
         if self.motion is None:
-            raise R2TalkerError("this avatar has no landmark generator (it was trained without sound); pass landmarks instead of audio")
+            raise R2TalkerError(
+                "this avatar has no landmark generator (it was trained without sound); pass landmarks instead of audio"
+            )
         samples = torch.from_numpy(read_samples(audio)).to(self.device)
         return generate_landmarks(self.motion, samples)
 
     def _features(self, audio: str | Path | Float[np.ndarray, " samples"]) -> Tensor:
         if self.info.feature != "mel":
-            raise R2TalkerError(f"this avatar listens to {self.info.feature!r} features, which r2talker cannot compute; pass features")
+            raise R2TalkerError(
+                f"this avatar listens to {self.info.feature!r} features, which r2talker cannot compute; pass features"
+            )
         samples = torch.from_numpy(read_samples(audio)).to(self.device)
         log_mel = LogMel(self.info.model.feature_width).to(self.device)
         return audio_windows(log_mel(samples), round(len(samples) / 16000 * 25), padding=log_mel.silence)

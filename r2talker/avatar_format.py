@@ -80,7 +80,9 @@ def write_avatar_info(folder: AvatarFolder, info: AvatarInfo) -> None:
 def read_avatar_info(folder: AvatarFolder) -> AvatarInfo:
     """Read `avatar.json`; R2TalkerError when the folder is unfinished, of another kind, or of another version."""
     if not folder.info.exists():
-        raise R2TalkerError(f"{folder.root} is not a finished avatar (no avatar.json); train one with `r2talker create VIDEO {folder.root}`")
+        raise R2TalkerError(
+            f"{folder.root} is not a finished avatar (no avatar.json); train one with `r2talker create VIDEO {folder.root}`"
+        )
     value = read_json(folder.info)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise R2TalkerError(f"{folder.info} does not describe an r2talker avatar; train it again")
@@ -109,7 +111,8 @@ def read_weights(folder: AvatarFolder, device: torch.device) -> dict[str, Tensor
     """Read all tensors; R2TalkerError names the file when it is missing or broken."""
     try:
         with safe_open(str(folder.weights), "pt", device=str(device)) as file:
-            return {key: file.get_tensor(key) for key in file.keys()}
+            keys = file.keys()
+            return {key: file.get_tensor(key) for key in keys}
     except FileNotFoundError as error:
         raise R2TalkerError(f"{folder.weights} is missing; copy the whole avatar folder or train it again") from error
     except (SafetensorError, OSError) as error:
@@ -128,7 +131,9 @@ def load_part(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], 
         if key in part and part[key].shape != value.shape
     ]
     if faults:
-        raise R2TalkerError(f"{file} does not fit avatar.json: {'; '.join(faults)}; copy the whole avatar again or train it again")
+        raise R2TalkerError(
+            f"{file} does not fit avatar.json: {'; '.join(faults)}; copy the whole avatar again or train it again"
+        )
     module.load_state_dict(part)
 
 

@@ -22,9 +22,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
-        raise R2TalkerError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+        raise R2TalkerError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
     finally:
         # The folder itself may be what cannot be used; the first error is the one to report.
         with contextlib.suppress(OSError):

@@ -26,9 +26,7 @@ class Camera:
     def resized(self, height: int, width: int) -> "Camera":
         """The same view on another pixel grid."""
         sy, sx = height / self.height, width / self.width
-        return replace(
-            self, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy, height=height, width=width
-        )
+        return replace(self, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy, height=height, width=width)
 
 
 @dataclass(frozen=True)

@@ -13,4 +13,6 @@ Arguments = TypeVar("Arguments")
 
 def parse(kind: type[Arguments], verb: str, arguments: Sequence[str]) -> Arguments:
     """Parse `arguments` into the dataclass `kind`, whose docstring and field docstrings are the help."""
-    return tyro.cli(kind, prog=f"r2talker {verb}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+    return tyro.cli(
+        kind, prog=f"r2talker {verb}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    )

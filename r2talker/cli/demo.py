@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(DemoArguments, "demo", arguments)
     from r2talker.avatar import Avatar
     from r2talker.subject.make import make_subject
-    from r2talker.subject.speech import synthesise_speech
+    from r2talker.subject.voice import synthesise_speech
 
     begun = time.monotonic()
     subject = SubjectConfig()

@@ -129,7 +129,9 @@ def write_info(folder: DatasetFolder, info: DatasetInfo) -> None:
 def read_info(folder: DatasetFolder) -> DatasetInfo:
     """Read `dataset.json`; R2TalkerError when the folder is unfinished, of another kind, or of another version."""
     if not folder.info.exists():
-        raise R2TalkerError(f"{folder.root} is not a finished dataset (no dataset.json); run `r2talker ingest VIDEO {folder.root}`")
+        raise R2TalkerError(
+            f"{folder.root} is not a finished dataset (no dataset.json); run `r2talker ingest VIDEO {folder.root}`"
+        )
     value = read_json(folder.info)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise R2TalkerError(f"{folder.info} does not describe an r2talker dataset; ingest the clip again")

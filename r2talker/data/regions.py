@@ -57,7 +57,9 @@ def mask_region(mask: Bool[Tensor, "height width"], margin: int) -> Region:
     rows, columns = torch.nonzero(mask.any(1)).flatten(), torch.nonzero(mask.any(0)).flatten()
     if not len(rows):
         return Region(0, size, 0, mask.shape[1])
-    return clipped(int(rows[0]) - margin, int(rows[-1]) + margin + 1, int(columns[0]) - margin, int(columns[-1]) + margin + 1, size)
+    return clipped(
+        int(rows[0]) - margin, int(rows[-1]) + margin + 1, int(columns[0]) - margin, int(columns[-1]) + margin + 1, size
+    )
 
 
 def _square(points: Tensor, scale: float, size: int) -> Region:

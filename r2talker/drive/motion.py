@@ -21,11 +21,7 @@ EYELIDS = slice(36, 48)
 FEATURE_LIMIT = 4.0
 """Normalised features are clipped here (standard deviations): digital silence is no further from speech than a quiet room."""
 
-SMOOTHING = (0.15, 0.7, 0.15)
-"""Symmetric, hence without delay; its one frame of future counts in the look-ahead."""
-
 _ROW_MS = 20
-_FRAME_MS = 40
 _MARGIN_MS = LogMel.margin * 1000 // SAMPLE_RATE
 
 
@@ -48,7 +44,8 @@ class MotionModel(nn.Module):
     Everything learned from the person beside the weights is a buffer: `landmark_mean`, `landmark_min`, `landmark_max` [68, 3]
     of the training frames; `basis` [components, 68, 3] of the lower face, scaled so that a coefficient of 1 is one standard
     deviation; `closed` the coefficients of the shut mouth; `gain` of the articulation; `eye_slope` [68, 3] of the eyelids per
-    unit of eye value around `eye_mean`; `band_mean`, `band_std`, `quietest` of the training voice.
+    unit of eye value around `eye_mean`; `band_mean`, `band_std`, `quietest` of the training voice; `sound_lag` the frames by
+    which the sound of the training clip came late, which was corrected before training.
     """
 
     landmark_mean: Tensor
@@ -62,13 +59,14 @@ class MotionModel(nn.Module):
     band_mean: Tensor
     band_std: Tensor
     quietest: Tensor
+    sound_lag: Tensor
 
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
         self.config = config
         self.log_mel = LogMel(config.bands)
         self.rows_back = config.look_back_ms // _ROW_MS
-        future_ms = config.look_ahead_ms - _MARGIN_MS - _FRAME_MS * (len(SMOOTHING) // 2)
+        future_ms = config.look_ahead_ms - _MARGIN_MS
         # The second row of the frame is its own sound and costs no waiting.
         self.rows_ahead = 1 + future_ms // _ROW_MS
         if self.rows_ahead < 1 or self.rows_back < 0:
@@ -85,6 +83,7 @@ class MotionModel(nn.Module):
         self.register_buffer("band_std", torch.ones(config.bands))
         for name, value in (("gain", 1.0), ("eye_mean", 0.0), ("quietest", LogMel.silence)):
             self.register_buffer(name, torch.tensor(value))
+        self.register_buffer("sound_lag", torch.tensor(0))
 
     @property
     def window_rows(self) -> int:
@@ -127,13 +126,10 @@ def frame_count(samples: int) -> int:
     return int(samples / (HOP * ROWS_PER_FRAME) + 0.5)
 
 
-def smooth_in_time(sequence: Float[Tensor, "frames components"]) -> Float[Tensor, "frames components"]:
-    """Weighted mean of each frame and its neighbours; the end frames are repeated."""
-    if sequence.shape[0] < 2:
-        return sequence
-    earlier = torch.cat([sequence[:1], sequence[:-1]])
-    later = torch.cat([sequence[1:], sequence[-1:]])
-    return SMOOTHING[0] * earlier + SMOOTHING[1] * sequence + SMOOTHING[2] * later
+def advance_sound(samples: Float[Tensor, " samples"], frames: int) -> Float[Tensor, " samples"]:
+    """The sound `frames` video frames earlier (negative: later), as long as before; silence comes in at the end that opens."""
+    shift = frames * HOP * ROWS_PER_FRAME
+    return pad(samples[shift:], (0, shift)) if shift >= 0 else pad(samples, (-shift, 0))[: samples.shape[0]]
 
 
 @torch.no_grad()
@@ -152,7 +148,7 @@ def generate_landmarks(
     samples = samples.to(device=device, dtype=torch.float32)
     frames = frame_count(samples.shape[0])
     features = model.features(model.log_mel(samples))
-    landmarks = model.landmarks(smooth_in_time(model.coefficients(model.windows(features, frames))))
+    landmarks = model.landmarks(model.coefficients(model.windows(features, frames)))
     if eye is not None:
         landmarks = landmarks + model.eye_slope * (eye.to(device=device, dtype=torch.float32) - model.eye_mean)[:, None, None]
     model.train(training)

@@ -13,11 +13,14 @@ from r2talker.avatar import Avatar
 from r2talker.conditions import window_conditions
 from r2talker.data.dataset import Dataset, Pictures, read_dataset, read_pictures, torso_over_background
 from r2talker.data.regions import lips_region
+from r2talker.data.sound import read_pcm
+from r2talker.drive.motion import advance_sound, generate_landmarks
 from r2talker.errors import R2TalkerError
 from r2talker.evaluate.metrics import mouth_distance, psnr
+from r2talker.evaluate.motion import correlation, lip_curves
 from r2talker.files import write_bytes, write_json
 from r2talker.model.head import FrameCode
-from r2talker.ops.camera_rays.op import generate_rays
+from r2talker.ops.camera_rays.op import SCENE_SCALE, generate_rays
 from r2talker.progress import Progress, Silent
 from r2talker.render.frame import render_frame
 from r2talker.render.rays import render_rays
@@ -60,7 +63,9 @@ class HeldOutScores:
         return "\n".join(lines)
 
 
-def evaluate_avatar(avatar: Path, dataset: Path, *, progress: Progress | None = None, device: str | None = None) -> HeldOutScores:
+def evaluate_avatar(
+    avatar: Path, dataset: Path, *, progress: Progress | None = None, device: str | None = None
+) -> HeldOutScores:
     """Score an avatar on at most MOST_FRAMES held-out frames; writes evaluation.json and a contact sheet into its folder."""
     progress = progress or Silent()
     data, loaded = read_dataset(dataset), Avatar.load(avatar, device=device)
@@ -129,7 +134,18 @@ def _lmd(columns: list[Float[Tensor, "two_heights width 3"]]) -> float:
 
 
 def _motion_scores(avatar: Avatar, data: Dataset) -> tuple[float, float]:
-    raise NotImplementedError
+    """Mouth error in pixels at 512 and correlation of the opening, generated from the clip's sound, on all held-out frames."""
+    if avatar.motion is None:
+        return float("nan"), float("nan")
+    samples = advance_sound(read_pcm(data.folder.audio), int(avatar.motion.sound_lag)).to(avatar.device)
+    made = generate_landmarks(avatar.motion, samples).cpu()
+    frames = slice(data.held_out.start, min(data.held_out.stop, len(made)))
+    base = torch.tensor(data.info.landmark_base)
+    made, tracked = (base + values[frames] / data.info.landmark_scale for values in (made, data.displacements))
+    distance = data.c2w[frames, :3, 3].norm(dim=-1).mean() / SCENE_SCALE
+    flat = (made - tracked)[:, 48:, :2].norm(dim=-1).mean()
+    pixels = float(flat / distance * data.info.focal * (512 / data.info.size))
+    return pixels, correlation(lip_curves(made).opening, lip_curves(tracked).opening)
 
 
 def _write_sheet(path: Path, columns: list[Float[Tensor, "two_heights width 3"]]) -> None:

@@ -43,13 +43,14 @@ class LandmarkFilm(nn.Module):
         self.landmark_grid.start_linear()
         encoded = self.landmark_grid(values.reshape(-1, 3)).reshape(len(values), -1)
         for net in self.style_nets:
+            layers: list[nn.Linear] = list(net.layers)  # type: ignore[arg-type]
             x = encoded
-            for index, layer in enumerate(net.layers):
-                last = index + 1 == len(net.layers)
+            for index, layer in enumerate(layers):
+                last = index + 1 == len(layers)
                 layer.weight *= (START_SPREAD if last else 1.0) / layer(x).std(0).mean().clamp_min(1e-6)
                 x = torch.relu(layer(x))
 
-    def apply(self, features: Float[Tensor, "samples width"], code: Float[Tensor, "256"]) -> Conditioned:
+    def condition(self, features: Float[Tensor, "samples width"], code: Float[Tensor, "256"]) -> Conditioned:
         shift_and_scale = code.reshape(2, 2, HIDDEN)
         return Conditioned(features, Film(scale=shift_and_scale[:, 1], shift=shift_and_scale[:, 0]), None)
 

@@ -50,7 +50,7 @@ class AmbientConditioning(nn.Module):
         """The ambient coordinate enters linearly, so that it gets a gradient from the first step on; the windows do not matter."""
         self.ambient_grid.start_linear()
 
-    def apply(self, features: Float[Tensor, "samples width"], code: Float[Tensor, "64"]) -> Conditioned:
+    def condition(self, features: Float[Tensor, "samples width"], code: Float[Tensor, "64"]) -> Conditioned:
         joined = torch.cat([features, code.expand(len(features), -1)], dim=-1)
         ambient = torch.tanh(self.ambient_net(joined).float())
         return Conditioned(torch.cat([features, self.ambient_grid(ambient)], dim=-1), None, ambient)

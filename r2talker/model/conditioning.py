@@ -22,7 +22,7 @@ class Conditioning(Protocol):
     """A module with two halves, so that the expensive one runs once per frame and a known clip runs as one batch."""
 
     extra_features: int
-    """Columns that `apply` adds to the position features."""
+    """Columns that `condition` adds to the position features."""
 
     def encode(self, values: Float[Tensor, "frames window *shape"]) -> Float[Tensor, "frames code"]:
         """Windows of landmarks or audio features (already normalised if the method asks for it) to one code per frame."""
@@ -32,6 +32,6 @@ class Conditioning(Protocol):
         """Set fresh weights so that the codes of the training clip's windows differ from the first step on."""
         ...
 
-    def apply(self, features: Float[Tensor, "samples width"], code: Float[Tensor, " code"]) -> Conditioned:
+    def condition(self, features: Float[Tensor, "samples width"], code: Float[Tensor, " code"]) -> Conditioned:
         """Condition the position features of one frame's samples."""
         ...

@@ -35,7 +35,9 @@ class Grid(nn.Module):
         layout = self.layout
         for level in range(min(levels, layout.levels)):
             axis = torch.arange(layout.resolutions[level] + 1)
-            corners = torch.stack(torch.meshgrid(*[axis] * layout.input_dim, indexing="ij"), dim=-1).reshape(-1, layout.input_dim)
+            corners = torch.stack(torch.meshgrid(*[axis] * layout.input_dim, indexing="ij"), dim=-1).reshape(
+                -1, layout.input_dim
+            )
             positions = ((corners - 0.5) / layout.scales[level] * 2 - 1) * self.bound
             outside_in = positions.abs().amax(-1).argsort(descending=True, stable=True)
             strides = torch.tensor([*layout.strides[level], *[0] * (layout.input_dim - len(layout.strides[level]))])

@@ -75,7 +75,7 @@ class Head(nn.Module):
 
     def density(self, positions: Float[Tensor, "samples 3"], frame: FrameCode) -> Density:
         """Density and geometry features at points of NGP space."""
-        conditioned = self.contract.apply(self.position_grid(positions), frame.condition)
+        conditioned = self.contract.condition(self.position_grid(positions), frame.condition)
         features = conditioned.features
         if self.config.eye:
             features = torch.cat([features, frame.eye.to(features).expand(len(features), 1)], dim=-1)

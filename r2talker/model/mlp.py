@@ -1,6 +1,7 @@
 """The bias-free multilayer perceptron of all networks, optionally modulated per layer (FiLM)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -24,7 +25,7 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, outputs: int, hidden: int, layers: int) -> None:
         super().__init__()
         widths = [inputs, *[hidden] * (layers - 1), outputs]
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
 
     def forward(self, x: Float[Tensor, "samples inputs"], film: Film | None = None) -> Float[Tensor, "samples outputs"]:
         *hidden, last = self.layers

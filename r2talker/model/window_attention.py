@@ -1,5 +1,7 @@
 """The condition encoder of RAD-NeRF, which GeneFace's landmarks share: a small 1D CNN per frame, then attention over the window."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,9 +19,7 @@ class FrameEncoder(nn.Module):
         super().__init__()
         stride = 2 if rows == 16 else 1
         widths = [inputs, 32, 32, 64, 64]
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(a, b, 3, stride=stride, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv1d(a, b, 3, stride=stride, padding=1) for a, b in pairwise(widths))
         self.linears = nn.ModuleList([nn.Linear(64, 64), nn.Linear(64, 64)])
 
     def forward(self, x: Float[Tensor, "frames rows inputs"]) -> Float[Tensor, "frames 64"]:
@@ -36,7 +36,7 @@ class WindowAttention(nn.Module):
     def __init__(self, window: int) -> None:
         super().__init__()
         widths = [64, 16, 8, 4, 2, 1]
-        self.convolutions = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.convolutions = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.linear = nn.Linear(window, window)
 
     def forward(self, x: Float[Tensor, "frames window 64"]) -> Float[Tensor, "frames 64"]:

@@ -55,7 +55,8 @@ def save_checkpoint(
 def load_model(path: Path, model: nn.Module) -> None:
     """Restore the model's weights and buffers, strictly."""
     with safe_open(str(path), "pt") as file:
-        state = {key.removeprefix("model."): file.get_tensor(key) for key in file.keys() if key.startswith("model.")}
+        keys = file.keys()
+        state = {key.removeprefix("model."): file.get_tensor(key) for key in keys if key.startswith("model.")}
     model.load_state_dict(state)
 
 
@@ -63,7 +64,8 @@ def load_progress(path: Path, optimizer: torch.optim.Optimizer, average: WeightA
     """Restore the optimiser and the weight average of the phase in progress."""
     with safe_open(str(path), "pt") as file:
         saved: dict[int, dict[str, Tensor]] = {}
-        for key in file.keys():
+        keys = file.keys()
+        for key in keys:
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
                 saved.setdefault(int(index), {})[name] = file.get_tensor(key)

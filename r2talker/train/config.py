@@ -33,7 +33,7 @@ class TrainConfig:
     net_rate: float = 2e-3
     """Learning rate of the networks at the start; it falls to a tenth."""
     grid_kind: Literal["tiled", "hash"] = "tiled"
-    """Index rule of the position grid's fine levels: the reference's `tiled` drops the third coordinate there, `hash` keeps it; quality came out equal, tiled is faster on a CPU."""
+    """Index rule of the position grid's fine levels; the reference's `tiled` drops the third coordinate there, and is faster on a CPU."""
     entropy: float = 1e-4
     """Weight of the opacity entropy."""
     ambient: float = 0.1

@@ -51,7 +51,13 @@ class RunFolder:
 
 
 def run_phase(
-    phase: Phase, folder: RunFolder, config: TrainConfig, run: str, start: int, progress: Progress, log: Callable[[str, float, int], None]
+    phase: Phase,
+    folder: RunFolder,
+    config: TrainConfig,
+    run: str,
+    start: int,
+    progress: Progress,
+    log: Callable[[str, float, int], None],
 ) -> None:
     """Work through `phase` from step `start`; leaves the averaged weights in the model and a checkpoint of the finished phase."""
     groups = phase.groups()

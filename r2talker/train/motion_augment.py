@@ -9,6 +9,8 @@ from torch import Tensor
 
 from r2talker.drive.log_mel import SAMPLE_RATE
 
+_ROOM_SHARE = 0.33
+
 
 @dataclass(frozen=True)
 class AlteredSound:
@@ -27,7 +29,7 @@ def alter_sound(samples: Float[Tensor, " samples"], generator: torch.Generator) 
             altered, reverberation=_uniform(0.1, 0.5, generator), wet=_uniform(0.1, 0.5, generator), generator=generator
         )
     noise = coloured_noise(altered.shape[0], slope=_uniform(0, 1, generator), generator=generator)
-    level = altered.square().mean().sqrt() * 10 ** (-_uniform(12, 40, generator) / 20)
+    level = altered.square().mean().sqrt() * 10 ** (-_uniform(25, 45, generator) / 20)
     return AlteredSound(altered + noise * level, speed)
 
 

@@ -7,11 +7,11 @@ from r2talker.drive.config import MotionConfig
 
 @dataclass(frozen=True)
 class MotionTrainingConfig:
-    """How the model from sound to landmarks is trained; 300 steps take about 10 s for a clip of 44 s on two cores."""
+    """How the model from sound to landmarks is trained; 600 steps take about 10 s on two cores."""
 
     model: MotionConfig = field(default_factory=MotionConfig)
     """Size of the model."""
-    steps: int = 300
+    steps: int = 600
     """Most steps."""
     seconds: float = 60.0
     """Most seconds; the learning rate falls to zero by whichever of the two ends first."""
@@ -23,7 +23,7 @@ class MotionTrainingConfig:
     """Pull of the weights towards zero (AdamW)."""
     dropout: float = 0.5
     """Share of hidden units silenced in each training step."""
-    variants: int = 6
+    variants: int = 4
     """Altered copies of the sound: speed and pitch, noise, room."""
     feature_noise: float = 0.3
     """Standard deviation of the noise on the normalised features."""

@@ -23,7 +23,11 @@ class Phase(Protocol):
 
     name: str
     steps: int
-    model: nn.Module
+
+    @property
+    def model(self) -> nn.Module:
+        """What is saved at a checkpoint."""
+        ...
 
     def groups(self) -> list[ParameterGroup]:
         """What is optimised."""

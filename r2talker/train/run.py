@@ -60,7 +60,9 @@ def train_avatar(
 def choose_device(device: str) -> torch.device:
     """Resolve `auto`; R2TalkerError when CUDA is asked for and absent."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise R2TalkerError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or install a CUDA build of torch")
+        raise R2TalkerError(
+            "--device cuda was asked for, but torch sees no CUDA device; use --device cpu or install a CUDA build of torch"
+        )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)

@@ -13,6 +13,7 @@ from r2talker.avatar import Avatar, Track
 from r2talker.avatar_format import AvatarInfo
 from r2talker.conditions import window_conditions
 from r2talker.data.dataset import Dataset, Pictures, read_pictures
+from r2talker.data.sound import read_pcm
 from r2talker.drive.motion import MotionModel
 from r2talker.files import write_json
 from r2talker.model.head import HeadConfig
@@ -23,7 +24,7 @@ from r2talker.model.torso import TorsoConfig
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
-from r2talker.train.checkpoint import Position, load_model, read_position
+from r2talker.train.checkpoint import load_model, read_position
 from r2talker.train.config import TrainConfig
 from r2talker.train.head import Conditions, HeadPhase
 from r2talker.train.hull import head_hull
@@ -122,12 +123,9 @@ class Trainer:
         """The landmark generator, for methods driven by landmarks and clips with sound."""
         if self.method.drive.kind != "landmarks" or not self.dataset.info.source.has_sound:
             return None
-        from scipy.io import wavfile
-
-        rate, pcm = wavfile.read(self.dataset.folder.audio)
-        samples = torch.from_numpy(pcm.astype("float32") / 32768)
-        assert rate == 16000
-        return train_motion(samples, self.dataset.displacements, len(self.dataset.train), self.motion, self.progress)
+        data = self.dataset
+        samples, landmarks = read_pcm(data.folder.audio), data.displacements
+        return train_motion(samples, landmarks, len(data.train), self.motion, self.progress, eye=data.eye)
 
     def _avatar(self, model: TalkingHead, motion: MotionModel | None, pictures: Pictures) -> Avatar:
         info, dataset = self.dataset.info, self.dataset

@@ -25,7 +25,8 @@ def grid_encode(
     Returns `layout.features` columns, level-major with the channels inside.
 
     Gradients: to `table` (corner weights), and to `x` when it requires one (piecewise constant along each axis).
-    impl: `reference` (plain gathers, float32 or float64, differentiable twice), `bags` (weighted bags of rows, float32), `auto` takes `bags` where it can run.
+    impl: `reference` (plain gathers, float32 or float64, differentiable twice), `bags` (weighted bags of rows, float32),
+    `auto` takes `bags` where it can run.
     Raises ValueError or TypeError when shapes, dtypes or devices do not fit, or when `bags` is asked for and cannot run.
     """
     _check(x, table, layout, bound)

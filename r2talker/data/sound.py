@@ -1,0 +1,26 @@
+"""Reading the dataset's sound without a media library, so that a machine that only trains needs none."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.io import wavfile
+from torch import Tensor
+
+from r2talker.errors import R2TalkerError
+
+RATE = 16000
+
+
+def read_pcm(path: Path) -> Float[Tensor, " samples"]:
+    """Samples of `aud.wav` (16 kHz mono 16-bit) in [-1, 1]; R2TalkerError when the file is missing or of another kind."""
+    try:
+        rate, pcm = wavfile.read(path)
+    except (OSError, ValueError) as error:
+        raise R2TalkerError(f"cannot read {path} ({error}); ingest the clip again") from error
+    if rate != RATE or pcm.ndim != 1 or pcm.dtype != np.int16:
+        raise R2TalkerError(
+            f"{path} is {rate} Hz {pcm.dtype} {list(pcm.shape)}; expected {RATE} Hz mono 16-bit: ingest the clip again"
+        )
+    return torch.from_numpy(pcm.astype(np.float32) / 32768)
