@@ -23,14 +23,14 @@ class TrainConfig:
     train_size: int | None = None
     """Side of the training pictures in pixels; by default that of the dataset."""
     head_steps: int | None = None
-    """Steps of the head; by default 2500 on a CPU and 12000 on a GPU."""
+    """Steps of the head; by default 6000 on a CPU and 12000 on a GPU."""
     torso_steps: int | None = None
     """Steps of the torso; by default 600 on a CPU and 4000 on a GPU."""
     rays: int | None = None
-    """Rays per step; by default 2048 on a CPU and 32768 on a GPU."""
-    grid_rate: float = 5e-3
+    """Rays per step; by default 512 on a CPU and 32768 on a GPU."""
+    grid_rate: float = 1e-2
     """Learning rate of the grids at the start; it falls to a tenth."""
-    net_rate: float = 2e-3
+    net_rate: float = 3e-3
     """Learning rate of the networks at the start; it falls to a tenth."""
     grid_kind: Literal["tiled", "hash"] = "tiled"
     """Index rule of the position grid's fine levels; the reference's `tiled` drops the third coordinate there, and is faster on a CPU."""

@@ -20,7 +20,7 @@ from r2talker.model.head import HeadConfig
 from r2talker.model.method import Method
 from r2talker.model.occupancy import GRID_SIZE
 from r2talker.model.talking_head import ModelConfig, TalkingHead
-from r2talker.model.torso import TorsoConfig
+from r2talker.model.torso import TorsoConfig, torso_grid
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
@@ -88,26 +88,21 @@ class Trainer:
     def _model_config(self, size: int) -> ModelConfig:
         info = self.dataset.info
         landmarks = self.method.drive.kind == "landmarks"
-        head = HeadConfig(position_grid=self._position_grid(size), codes=info.train_frames)
+        # The rendered box is about as wide as the picture: cells of a quarter pixel for the head, of half a pixel for the torso.
+        position = dataclasses.replace(coarsened(self.method.position_grid, 4 * size), kind=self.config.grid_kind)
+        head = HeadConfig(position, codes=info.train_frames)
+        torso = TorsoConfig(coarsened(torso_grid(), 2 * size), codes=info.train_frames)
         width = 0 if landmarks else info.features[FEATURE].width
-        return ModelConfig(head, self.method.trained_grid, TorsoConfig(codes=info.train_frames), width)
-
-    def _position_grid(self, size: int) -> GridLayout:
-        """The method's grid without the levels finer than a quarter of a pixel."""
-        layout = self.method.position_grid
-        growth, levels, finest = layout.growth, layout.levels, float(layout.finest)
-        while finest / growth > 4 * size and levels > 1:
-            levels, finest = levels - 1, finest / growth
-        return dataclasses.replace(layout, levels=levels, finest=round(finest), kind=self.config.grid_kind)
+        return ModelConfig(head, self.method.trained_grid, torso, width)
 
     def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions) -> list[Phase]:
         config, dataset = self.config, self.dataset
         gpu = self.device.type == "cuda"
-        rays = config.rays or (32768 if gpu else 2048)
+        rays = config.rays or (32768 if gpu else 512)
         regions = [frame_regions(dataset, pictures, frame) for frame in dataset.train]
         head = HeadPhase(
             model, dataset, pictures, conditions, regions, RenderSettings(), config,
-            steps=config.head_steps or (12000 if gpu else 2500), rays=rays,
+            steps=config.head_steps or (12000 if gpu else 6000), rays=rays,
             occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
         )  # fmt: skip
         torso = TorsoPhase(model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 600), rays=rays)
@@ -155,6 +150,14 @@ class Trainer:
         if motion is not None:
             motion = motion.to(self.device).eval()
         return Avatar(described, model.requires_grad_(False), track, plate, motion)
+
+
+def coarsened(layout: GridLayout, finest: float) -> GridLayout:
+    """The layout without the levels of more than about `finest` cells, which a small picture says nothing about."""
+    levels, cells = layout.levels, float(layout.finest)
+    while cells / layout.growth > finest and levels > 1:
+        levels, cells = levels - 1, cells / layout.growth
+    return dataclasses.replace(layout, levels=levels, finest=round(cells))
 
 
 class _ScalarLog:
