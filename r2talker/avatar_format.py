@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from r2talker.data.folder import Statistics
 from r2talker.drive.config import MotionConfig
 from r2talker.errors import R2TalkerError
-from r2talker.files import read_json, replacing, write_json
+from r2talker.files import read_json, write_json, write_tensors
 from r2talker.model.head import HeadConfig
 from r2talker.model.talking_head import ModelConfig
 from r2talker.model.torso import TorsoConfig
@@ -103,8 +102,7 @@ def read_avatar_info(folder: AvatarFolder) -> AvatarInfo:
 
 def write_weights(folder: AvatarFolder, tensors: dict[str, Tensor]) -> None:
     """Write all tensors."""
-    with replacing(folder.weights) as temporary:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(temporary))
+    write_tensors(folder.weights, tensors)
 
 
 def read_weights(folder: AvatarFolder, device: torch.device) -> dict[str, Tensor]:

@@ -3,13 +3,16 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from r2talker.errors import R2TalkerError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextlib.contextmanager
@@ -50,12 +53,25 @@ def write_npy(path: Path, array: np.ndarray) -> None:
         np.save(stream, array, allow_pickle=False)
 
 
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors as safetensors, atomically; they may lie on any device and share memory."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    content = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(content, str(temporary), None if metadata is None else dict(metadata))
+        except SafetensorError as error:
+            raise R2TalkerError(f"cannot write {path}: {error}; free some space or choose another folder") from error
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; R2TalkerError names the file when it is missing or broken."""
     try:
         return json.loads(path.read_text())
     except OSError as error:
-        raise R2TalkerError(f"cannot read {path}: {error.strerror or error}") from error
+        raise R2TalkerError(f"cannot read {path}: {error.strerror or error}; check the path or make it again") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise R2TalkerError(f"{path} is not valid JSON ({error}); make it again") from error
 
@@ -65,6 +81,9 @@ def read_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
     except OSError as error:
-        raise R2TalkerError(f"cannot read {path}: {error.strerror or error}") from error
+        raise R2TalkerError(f"cannot read {path}: {error.strerror or error}; check the path or make it again") from error
     except (ValueError, EOFError) as error:
-        raise R2TalkerError(f"{path} is not a plain .npy array ({error})") from error
+        # NumPy's own words advise allow_pickle, which runs whatever the file says.
+        raise R2TalkerError(
+            f"{path} is not a plain .npy array, or damaged; save it with numpy.save(..., allow_pickle=False)"
+        ) from error

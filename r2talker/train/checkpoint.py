@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from r2talker.errors import R2TalkerError
-from r2talker.files import replacing
+from r2talker.files import write_tensors
 from r2talker.train.averaging import WeightAverage
 
 STATES = ("step", "exp_avg", "exp_avg_sq")
@@ -48,8 +47,7 @@ def save_checkpoint(
     if average is not None:
         tensors.update({f"average.{index}": value for index, value in enumerate(average.values)})
         metadata["updates"] = str(average.updates)
-    with replacing(path) as temporary:
-        save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, str(temporary), metadata)
+    write_tensors(path, tensors, metadata)
 
 
 def load_model(path: Path, model: nn.Module) -> None:

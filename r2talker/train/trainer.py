@@ -1,12 +1,10 @@
 """The phases of one training run, from the dataset's tensors to the avatar's."""
 
 import dataclasses
-import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 
 import torch
+from torch import Tensor
 
 import r2talker
 from r2talker.avatar import Avatar, Track
@@ -33,6 +31,7 @@ from r2talker.train.motion import train_motion
 from r2talker.train.motion_config import MotionTrainingConfig
 from r2talker.train.phase import Phase
 from r2talker.train.sampling import frame_regions
+from r2talker.train.scalar_log import ScalarLog
 from r2talker.train.torso import TorsoPhase
 
 FEATURE = "mel"
@@ -56,13 +55,14 @@ class Trainer:
         """Work through the phases that are not done yet and return the avatar."""
         torch.manual_seed(self.config.seed)
         self.dataset = self.dataset.with_cameras_on(self.device)
+        sound = self._sound()
         pictures = self._pictures()
         model = TalkingHead(self._model_config(pictures.size), self.method).to(self.device)
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         conditions = self._conditions()
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
         self._train_phases(model, self._phases(model, pictures, conditions))
-        motion = self._train_motion()
+        motion = self._train_motion(sound)
         return self._avatar(model.eval(), motion, pictures)
 
     def _train_phases(self, model: TalkingHead, phases: list[Phase]) -> None:
@@ -72,7 +72,7 @@ class Trainer:
             names = [phase.name for phase in phases]
             phases = phases[names.index(position.phase) :]
         write_json(self.folder.root / "settings.json", dataclasses.asdict(self.config))
-        with _ScalarLog(self.folder.root / "tensorboard") as log:
+        with ScalarLog(self.folder.root / "tensorboard") as log:
             for phase in phases:
                 start = position.step if position is not None and position.phase == phase.name else 0
                 if start < phase.steps:
@@ -114,13 +114,18 @@ class Trainer:
         windows = window_conditions(sequence, drive, self.dataset.info.statistics)
         return Conditions(windows, self.dataset.eye).to(self.device)
 
-    def _train_motion(self) -> MotionModel | None:
-        """The landmark generator, for methods driven by landmarks and clips with sound."""
+    def _sound(self) -> Tensor | None:
+        """The clip's sound, for methods driven by landmarks and clips that have any; read early, so that a fault shows at once."""
         if self.method.drive.kind != "landmarks" or not self.dataset.info.source.has_sound:
             return None
+        return read_pcm(self.dataset.folder.audio)
+
+    def _train_motion(self, sound: Tensor | None) -> MotionModel | None:
+        """The landmark generator of a clip with sound."""
+        if sound is None:
+            return None
         data = self.dataset
-        samples, landmarks = read_pcm(data.folder.audio), data.displacements
-        return train_motion(samples, landmarks, len(data.train), self.motion, self.progress, eye=data.eye)
+        return train_motion(sound, data.displacements, len(data.train), self.motion, self.progress, eye=data.eye)
 
     def _avatar(self, model: TalkingHead, motion: MotionModel | None, pictures: Pictures) -> Avatar:
         info, dataset = self.dataset.info, self.dataset
@@ -158,25 +163,3 @@ def coarsened(layout: GridLayout, finest: float) -> GridLayout:
     while cells / layout.growth > finest and levels > 1:
         levels, cells = levels - 1, cells / layout.growth
     return dataclasses.replace(layout, levels=levels, finest=round(cells))
-
-
-class _ScalarLog:
-    """Writes TensorBoard scalars; TensorBoard takes a second to import, so it is loaded when training starts."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> "_ScalarLog":
-        with warnings.catch_warnings():
-            # TensorBoard's own imports are not free of deprecation warnings, which are nothing the user can mend.
-            warnings.simplefilter("ignore")
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(self.folder))
-        return self
-
-    def __call__(self, name: str, value: float, step: int) -> None:
-        self.writer.add_scalar(name, value, step)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.writer.close()
