@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from r2talker.data.folder import DatasetFolder, DatasetInfo, read_info
@@ -85,24 +85,20 @@ def read_dataset(root: Path) -> Dataset:
     """Read poses, conditions and statistics; R2TalkerError names what is missing or does not fit."""
     folder = DatasetFolder(root)
     info = read_info(folder)
-    matrices, eyes = [], []
-    for split in ("train", "val"):
-        for frame in read_json(folder.transforms(split))["frames"]:
-            matrices.append(frame["transform_matrix"])
-            eyes.append(frame["eye_ratio"])
+    c2w, eye = _read_transforms(folder)
     displacements = read_npy(folder.landmark_offsets())
     audio = {name: _fit(read_npy(root / feature.file), info.frames) for name, feature in info.features.items()}
-    if len(matrices) != info.frames or displacements.shape != (info.frames, 68, 3):
+    if len(c2w) != info.frames or displacements.shape != (info.frames, 68, 3):
         raise R2TalkerError(
-            f"{root} is inconsistent: {len(matrices)} poses and landmarks of shape {displacements.shape} for {info.frames} frames; "
+            f"{root} is inconsistent: {len(c2w)} poses and landmarks of shape {displacements.shape} for {info.frames} frames; "
             "ingest the clip again"
         )
-    pixels = np.stack([np.loadtxt(folder.landmarks(i), dtype=np.float32) for i in range(info.frames)])
+    pixels = np.stack([_read_landmarks(folder.landmarks(frame)) for frame in range(info.frames)])
     return Dataset(
         folder=folder,
         info=info,
-        c2w=c2w_from_head(torch.tensor(matrices, dtype=torch.float32)),
-        eye=torch.tensor(eyes, dtype=torch.float32),
+        c2w=c2w,
+        eye=eye,
         displacements=torch.from_numpy(displacements.astype(np.float32)),
         pixels=torch.from_numpy(pixels),
         audio=audio,
@@ -138,6 +134,32 @@ def torso_over_background(
     """Colours in [0, 1] of the torso picture over the background plate: what stands behind the head."""
     alpha = torso[..., 3:].float() / 255
     return (torso[..., :3].float() * alpha + background.float() * (1 - alpha)) / 255
+
+
+def _read_transforms(folder: DatasetFolder) -> tuple[Float[Tensor, "frames 4 4"], Float[Tensor, " frames"]]:
+    """Camera poses in NGP space and eye values of both splits."""
+    matrices, eyes = [], []
+    for split in ("train", "val"):
+        path = folder.transforms(split)
+        try:
+            frames = read_json(path)["frames"]
+            matrices.append(
+                torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float32).reshape(-1, 4, 4)
+            )
+            eyes.append(torch.tensor([frame["eye_ratio"] for frame in frames], dtype=torch.float32))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise R2TalkerError(f"{path} is incomplete ({error}); ingest the clip again") from error
+    return c2w_from_head(torch.cat(matrices)), torch.cat(eyes)
+
+
+def _read_landmarks(path: Path) -> Float32[np.ndarray, "68 2"]:
+    try:
+        points = np.loadtxt(path, dtype=np.float32)
+    except (OSError, ValueError) as error:
+        raise R2TalkerError(f"cannot read the landmarks {path}; ingest the clip again") from error
+    if points.shape != (68, 2):
+        raise R2TalkerError(f"{path} holds {list(points.shape)} numbers instead of 68 lines of x y; ingest the clip again")
+    return points
 
 
 def _decode(path: Path, mode: int) -> np.ndarray:
