@@ -21,8 +21,9 @@ from r2talker.avatar_format import (
     write_weights,
 )
 from r2talker.conditions import window_conditions
+from r2talker.device import choose_device
 from r2talker.drive.log_mel import LogMel, audio_windows
-from r2talker.drive.motion import MotionModel, generate_landmarks
+from r2talker.drive.motion import MotionModel, frame_count, generate_landmarks
 from r2talker.drive.poses import mirrored_indices, smooth_poses
 from r2talker.errors import R2TalkerError
 from r2talker.files import write_bytes
@@ -76,7 +77,7 @@ class Avatar:
     def load(cls, path: str | Path, *, device: str | None = None) -> "Avatar":
         """Read an avatar folder; `device` defaults to CUDA when there is one. R2TalkerError says what is missing."""
         folder = AvatarFolder(Path(path))
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        where = choose_device(device or "auto")
         info = read_avatar_info(folder)
         tensors = read_weights(folder, where)
         model = TalkingHead(info.model, methods.get(info.method)).to(where)
@@ -137,11 +138,13 @@ class Avatar:
         ]
         if len(given) > 1:
             raise R2TalkerError(f"an avatar is driven by one thing at a time, got {' and '.join(given)}")
+        if frames is not None and frames < 1:
+            raise R2TalkerError(f"at least one frame must be rendered, got frames = {frames}")
         drive = self.model.method.drive
         sequence = self._sequence(audio, landmarks, features)
+        if len(sequence) == 0:
+            raise R2TalkerError("there is nothing to render: the drive is shorter than one frame (40 ms); give a longer one")
         total = len(sequence) if frames is None else min(frames, len(sequence))
-        if total == 0:
-            raise R2TalkerError("there is nothing to render: the drive is shorter than one frame (40 ms)")
         replay = mirrored_indices(len(sequence), len(self.track.c2w)).to(self.device)
         if audio is not None and drive.kind == "landmarks":
             sequence = sequence.clone()
@@ -175,7 +178,7 @@ class Avatar:
         size: int | None = None,
     ) -> Iterator[Frame]:
         """Yield the frames of a plan one by one; memory does not grow with their number."""
-        side = size or self.info.size
+        side = self._side(size)
         plate = torch.from_numpy(self._plate(background, side)).to(self.device).float() / 255
         for start in range(0, len(plan.windows), BATCH):
             with torch.no_grad():
@@ -204,7 +207,7 @@ class Avatar:
 
         samples = read_samples(audio)
         plan = self.plan(audio=samples, landmarks=landmarks, features=features, poses=poses, eye=eye, frames=frames)
-        side, progress = size or self.info.size, progress or Silent()
+        side, progress = self._side(size), progress or Silent()
         target = Path(path)
         progress.begin("render", len(plan.windows))
         with VideoWriter(target, width=side, height=side, audio=samples) as writer:
@@ -262,7 +265,7 @@ class Avatar:
             )
         samples = torch.from_numpy(read_samples(audio)).to(self.device)
         log_mel = LogMel(self.info.model.feature_width).to(self.device)
-        return audio_windows(log_mel(samples), round(len(samples) / 16000 * 25), padding=log_mel.silence)
+        return audio_windows(log_mel(samples), frame_count(len(samples)), padding=log_mel.silence)
 
     def _poses(self, poses: Float[Tensor, "frames 4 4"] | int | None, replay: Tensor) -> Tensor:
         if poses is None:
@@ -275,6 +278,11 @@ class Avatar:
             raise R2TalkerError(f"expected poses of shape [frames, 4, 4], got {list(poses.shape)}")
         return poses.to(self.device, torch.float32)[mirrored_indices(len(replay), len(poses)).to(self.device)]
 
+    def _side(self, size: int | None) -> int:
+        if size is not None and size < 1:
+            raise R2TalkerError(f"the size is the picture's side in pixels and must be positive, got {size}")
+        return self.info.size if size is None else size
+
     def _plate(self, background: np.ndarray | tuple[int, int, int] | None, side: int) -> np.ndarray:
         plate = self.background if background is None else np.asarray(background, np.uint8)
         if plate.ndim == 1:
@@ -283,9 +291,12 @@ class Avatar:
 
 
 def read_samples(audio: str | Path | Float[np.ndarray, " samples"] | None) -> Float[np.ndarray, " samples"] | None:
-    """16 kHz mono samples of a sound file; arrays and None pass through."""
+    """16 kHz mono samples of a sound file; arrays and None pass through. R2TalkerError for a file shorter than one frame."""
     if audio is None or isinstance(audio, np.ndarray):
         return audio
     from r2talker.media.read import read_audio
 
-    return read_audio(Path(audio))
+    samples = read_audio(Path(audio))
+    if frame_count(len(samples)) == 0:
+        raise R2TalkerError(f"{audio} is shorter than one frame (40 ms); give a file with speech")
+    return samples

@@ -44,7 +44,7 @@ def create(args: CreateArguments, progress: Progress) -> str:
     return "\n".join(
         [
             describe_dataset(dataset, info),
-            f"{args.avatar} is ready: r2talker render {args.avatar} --audio speech.wav -o out.mp4",
+            f"{args.avatar} is ready: r2talker render {args.avatar}{' --audio speech.wav' if info.source.has_sound else ''} -o out.mp4",
             scores.summary(),
         ]
     )

@@ -21,6 +21,8 @@ VERBS = {
 # Big temporaries come from the heap and stay there instead of being mapped and unmapped each time, which on Linux makes CPU
 # training up to several times faster. glibc reads these variables when the process starts.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+# OpenCV announces an unreadable picture itself, before the error that says what to do.
+QUIET = {"OPENCV_LOG_LEVEL": "ERROR"}
 
 
 def usage() -> str:
@@ -62,6 +64,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the `r2talker` command."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     helping = any(argument in ("-h", "--help", "-V", "--version") for argument in sys.argv[1:])
     if len(sys.argv) > 1 and not helping and sys.platform == "linux" and not MALLOC.keys() <= os.environ.keys():
         os.environ.update(MALLOC)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -40,8 +40,8 @@ class RenderArguments:
     """Side of the video in pixels; by default that of training."""
     frames: int | None = None
     """Stop after this many frames."""
-    device: str | None = None
-    """cpu or cuda; by default cuda when there is one."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to render; auto takes a CUDA device when there is one."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -71,24 +71,37 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _landmarks(path: Path | None) -> "Tensor | None":
-    import torch
-
-    from r2talker.files import read_npy
-
     if path is None:
         return None
-    array = read_npy(path)
-    if array.size == 0 or array.size % 204 or array.shape[-1] not in (3, 204):
-        raise R2TalkerError(f"{path} holds an array of shape {list(array.shape)}; expected (T, 68, 3), (T, 204) or (1, T, 204)")
-    return torch.from_numpy(array.reshape(-1, 68, 3).astype("float32"))
+    values = _numbers(path)
+    shape = tuple(values.shape)
+    if not (shape[1:] in ((68, 3), (204,)) or (len(shape) == 3 and shape[0] == 1 and shape[2] == 204)):
+        raise R2TalkerError(f"{path} holds an array of shape {list(shape)}; expected (T, 68, 3), (T, 204) or (1, T, 204)")
+    return values.reshape(-1, 68, 3)
 
 
 def _features(path: Path | None) -> "Tensor | None":
+    if path is None:
+        return None
+    values = _numbers(path)
+    if values.ndim != 3 or values.shape[1] != 16:
+        raise R2TalkerError(f"{path} holds an array of shape {list(values.shape)}; expected (T, 16, K)")
+    return values
+
+
+def _numbers(path: Path) -> "Tensor":
+    """The array of a .npy file as float32, refusing what a face cannot follow."""
+    import numpy as np
     import torch
 
     from r2talker.files import read_npy
 
-    return None if path is None else torch.from_numpy(read_npy(path).astype("float32"))
+    array = read_npy(path)
+    if array.dtype.kind not in "fiu" or array.size == 0 or not np.isfinite(array).all():
+        raise R2TalkerError(
+            f"{path} holds {array.dtype} {list(array.shape)}; expected finite numbers, at least one frame of them"
+        )
+    return torch.from_numpy(array.astype(np.float32))
 
 
 def _background(text: str | None) -> "np.ndarray | tuple[int, int, int] | None":

@@ -85,7 +85,10 @@ def evaluate_avatar(
     heads, fulls, mouths = (float(np.mean(column)) for column in zip(*rows, strict=True))
     motion_error, correlation = _motion_scores(loaded, data)
     scores = HeldOutScores(len(frames), heads, fulls, mouths, _lmd(columns), motion_error, correlation)
-    write_json(avatar / "evaluation.json", {key: None if np.isnan(value) else value for key, value in asdict(scores).items()})
+    # JSON knows neither NaN nor infinity.
+    write_json(
+        avatar / "evaluation.json", {key: value if np.isfinite(value) else None for key, value in asdict(scores).items()}
+    )
     _write_sheet(avatar / "evaluation.png", columns)
     progress.end(f"readings in {avatar / 'evaluation.json'}, truth above rendering in {avatar / 'evaluation.png'}")
     return scores

@@ -8,11 +8,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from r2talker import methods
 from r2talker.avatar_format import AvatarFolder, read_avatar_info
 from r2talker.data.dataset import Dataset, read_dataset
+from r2talker.device import choose_device
 from r2talker.errors import R2TalkerError
 from r2talker.model.method import Method
 from r2talker.progress import Progress, Silent
@@ -55,17 +54,6 @@ def train_avatar(
         trainer.train().save(avatar)
         return TrainReport(avatar, time.monotonic() - begun, current=False)
     return TrainReport(avatar, time.monotonic() - begun, current=True)
-
-
-def choose_device(device: str) -> torch.device:
-    """Resolve `auto`; R2TalkerError when CUDA is asked for and absent."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise R2TalkerError(
-            "--device cuda was asked for, but torch sees no CUDA device; use --device cpu or install a CUDA build of torch"
-        )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 def run_name(method: Method, dataset: Dataset, config: TrainConfig, motion: MotionTrainingConfig) -> str:
