@@ -57,6 +57,7 @@ def run_steps(workspace: Workspace, *, last: str | None = None) -> list[str]:
     if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not _is_dataset(root))):
         raise R2TalkerError(f"{root} exists and is not a dataset; choose another folder")
     clip = digest_file(workspace.video)
+    _mark_as_dataset(root)
     fingerprints: dict[str, str] = {}
     ran: list[str] = []
     for step in STEPS:
@@ -71,6 +72,14 @@ def run_steps(workspace: Workspace, *, last: str | None = None) -> list[str]:
         if step.name == last:
             break
     return ran
+
+
+def _mark_as_dataset(root: Path) -> None:
+    """Make the folder of records, by which a run that follows an early interruption knows the folder as its own."""
+    try:
+        (root / ".steps").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise R2TalkerError(f"cannot write {root}: {error.strerror or error}; choose another folder") from error
 
 
 def _is_dataset(root: Path) -> bool:
