@@ -68,3 +68,57 @@ TOLERANCES |= {
     "pitch of the voice": Tolerance(0, 0.15, "the contour falls by 26 % through each phrase"),
     "mesh on the drawn face": Tolerance(0.03, 0, "of the face's width; 0.009 at the eyes and 0.015 at the lips measured"),
 }
+
+TOLERANCES |= {
+    # drive and its evaluation
+    "still mouth": Tolerance(1e-5, 0, "metres; components of a face without variance have no size"),
+    "lip distance": Tolerance(1e-7, 0, "metres; one float32 norm"),
+    "envelope of noise": Tolerance(0.02, 0, "log-mel units, the noise's own fluctuation over ten frames"),
+}
+
+TOLERANCES |= {
+    # networks against the golden vectors: bounds of golden/README.md section 3. "film" are methods without an ambient coordinate,
+    # "ambient" those with one, where a 3e-8 change of the coordinate is amplified by a random table of 2048 cells.
+    "golden encoded": Tolerance(1e-6, 0, "1.2e-7 measured"),
+    "golden ambient": Tolerance(1e-6, 0, "8e-8 measured"),
+    "golden sigma, film": Tolerance(0, 1e-5, "3.8e-6 measured"),
+    "golden sigma, ambient": Tolerance(0, 1e-3, "amplified by the ambient table: 1.9e-4 measured"),
+    "golden color, film": Tolerance(1e-5, 0, "1.2e-7 measured"),
+    "golden color, ambient": Tolerance(1e-5, 0, "2.4e-6 measured"),
+    "golden geo_feat, film": Tolerance(1e-5, 0, "4.3e-7 measured"),
+    "golden geo_feat, ambient": Tolerance(1e-4, 0, "amplified by the ambient table: 3.4e-5 measured"),
+    "golden torso_dx": Tolerance(5e-5, 0, "the vectors used a fast sine: 9.7e-6 measured"),
+    "golden torso_alpha": Tolerance(1e-3, 0, "fast sine, then a random table of 2048 cells: 2.3e-4 measured"),
+    "golden torso_color": Tolerance(5e-4, 0, "fast sine, then a random table of 2048 cells: 1.5e-4 measured"),
+    "golden image_head, film": Tolerance(1e-5, 0, "3.0e-7 measured"),
+    "golden image_head, ambient": Tolerance(5e-5, 0, "5.3e-6 measured"),
+    "golden depth_head, film": Tolerance(1e-5, 0, "1.8e-6 measured"),
+    "golden depth_head, ambient": Tolerance(5e-4, 0, "4.0e-5 measured"),
+    "golden image_full": Tolerance(5e-4, 0, "the torso's colours: 1.4e-4 measured"),
+    "golden image_head_fp16, film": Tolerance(1e-3, 0, "what half precision may change; 2.5e-4 between the vectors"),
+    "golden image_head_fp16, ambient": Tolerance(1e-2, 0, "what half precision may change; 5.1e-3 between the vectors"),
+    "golden train_image, film": Tolerance(1e-5, 0, "3.0e-7 measured"),
+    "golden train_image, ambient": Tolerance(5e-5, 0, "9.6e-6 measured"),
+    "golden train_loss": Tolerance(1e-6, 0, "1.5e-8 measured"),
+    # gradients of that loss; probes are fractions of the gradient's norm
+    "golden norm, film": Tolerance(0, 1e-4, "8.4e-6 measured"),
+    "golden probe, film": Tolerance(1e-3, 0, "4.6e-5 measured"),
+    "golden norm, nets": Tolerance(0, 5e-3, "colour, density, position table beside an ambient table: 4.9e-4 measured"),
+    "golden probe, nets": Tolerance(2e-2, 0, "the same: 1.2e-2 measured"),
+    "golden norm, condition": Tolerance(0, 2e-2, "through the ambient table, whose slope jumps at cell borders: 4.2e-3 measured"),
+    "golden probe, condition": Tolerance(5e-2, 0, "the same: 2.6e-2 measured"),
+    "golden norm, cancelling": Tolerance(1.0, 0, "log10: gradients of 1e-10 to 1e-6 left of cancelling sums; 0.16 measured"),
+    # model and conditions
+    "frames at once": Tolerance(1e-5, 1e-5, "matrix products of another batch size; 10880 terms: 1.7e-6 measured"),
+    "FiLM": Tolerance(1e-6, 1e-5, "one fused multiply-add"),
+    "linear grid": Tolerance(1e-5, 0, "corner values times weights that float32 positions give to 1e-6"),
+    "spread at the start": Tolerance(0, 0.01, "scaled to it; another batch size of the same products"),
+    "cell of a jittered point": Tolerance(1e-6, 0, "float32 rounding of a point on its cell's border; cells are 0.0156 wide"),
+    "occupancy": Tolerance(0, 1e-6, "one float32 product per update"),
+    "normalised": Tolerance(1e-5, 1e-5, "one subtraction and division"),
+    # rendering
+    "early stop": Tolerance(2e-4, 0, "the loop for pictures may add one more sample of weight below 1e-4 (upstream.md 5.5)"),
+    "early stop, depth": Tolerance(2e-4, 0, "the same weight, relative to far - near"),
+    "rays apart": Tolerance(1e-5, 0, "matrix products of other batch sizes; densities up to e^5: 1e-6 measured"),
+    "whole": Tolerance(1e-5, 0, "weights that add up to one in float32"),
+}

@@ -5,8 +5,10 @@ rest, so together they have seen all of it, and what each makes of its own stret
 learning rate falls to zero by the end; stopping at the lowest held-out loss was worse (docs/motion.md). Runs on any device.
 """
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -51,27 +53,53 @@ def train_motion(
     config, progress = config or MotionTrainingConfig(), progress or Silent()
     train_frames = min(train_frames, landmarks.shape[0])
     _check(samples, landmarks, train_frames)
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    device = landmarks.device
     known = landmarks[:train_frames].detach().cpu().float()
+    eyes = None if eye is None else eye[:train_frames].detach().cpu().float()
+    # Seeded without disturbing the caller's own random numbers.
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = _fit_person(samples.detach().cpu().float(), known, eyes, config, progress, landmarks.device)
+    return model.eval()
+
+
+def _fit_person(
+    samples: Float[Tensor, " samples"],
+    known: Float[Tensor, "frames 68 3"],
+    eye: Float[Tensor, " frames"] | None,
+    config: MotionTrainingConfig,
+    progress: Progress,
+    device: torch.device,
+) -> MotionModel:
+    frames = known.shape[0]
+    generator = torch.Generator().manual_seed(config.seed)
     model = MotionModel(config.model)
-    # The last training frame hears as far ahead as any other.
-    reach = train_frames * _FRAME_SAMPLES + model.rows_ahead * HOP
-    sound = samples.detach().cpu().float()
     with torch.no_grad():
-        model.sound_lag.fill_(find_sound_lag(sound[: train_frames * _FRAME_SAMPLES], known))
-        sound = advance_sound(sound, int(model.sound_lag))[:reach]
-        person = learn_person(model, known, None if eye is None else eye[:train_frames].detach().cpu().float())
+        with _one_thread():
+            model.sound_lag.fill_(find_sound_lag(samples[: frames * _FRAME_SAMPLES], known))
+        # The last training frame hears as far ahead as any other.
+        reach = frames * _FRAME_SAMPLES + model.rows_ahead * HOP
+        sound = advance_sound(samples, int(model.sound_lag))[:reach]
+        person = learn_person(model, known, eye)
         learn_voice(model, sound)
-        data = gather_motion_data(model, sound, known, person, config.variants, generator)
-    held = held_blocks(train_frames, config.model.members)
+        data = _to(gather_motion_data(model, sound, known, person, config.variants, generator), device)
+    held = held_blocks(frames, config.model.members).to(device)
     progress.begin("landmark generator", config.steps)
-    data, held = _to(data, device), held.to(device)
-    _Fit(model.to(device), data, held, config, generator, progress).run()
+    with _one_thread():
+        _Fit(model.to(device), data, held, config, generator, progress).run()
     _set_gain(model, data, held, config.articulation)
     progress.end(f"a model from sound to landmarks, held-out loss {held_loss(model, data, held):.3f}")
-    return model.eval()
+    return model
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The matrices are small: a second thread gains nothing, and costs several times over when other work holds the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def held_blocks(frames: int, members: int) -> Bool[Tensor, "members frames"]:
@@ -127,9 +155,12 @@ class _Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate * share * 0.5 * (1 + math.cos(math.pi * done))
         index = torch.stack([self._draw(starts) for starts in self.starts])
-        windows = self._disturb(self.data.windows[index.flatten(1)])
-        output = self.model(windows, self.config.dropout).unflatten(1, index.shape[1:])
-        loss = self._loss(output, self.data.targets[index], self.data.weight[index]) + self._silence_loss()
+        spoken, silent = self.data.windows[index.flatten(1)], self._draw_silence()
+        output = self.model(self._disturb(torch.cat([spoken, silent], dim=1)), self.config.dropout)
+        speaking, resting = output.split([spoken.shape[1], silent.shape[1]], dim=1)
+        loss = self._loss(speaking.unflatten(1, index.shape[1:]), self.data.targets[index], self.data.weight[index])
+        rest = ((resting - self.model.closed).square() * self.data.importance).sum(-1).mean(1).sum()
+        loss = loss + self.config.silence * rest
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -138,6 +169,11 @@ class _Fit:
         runs = max(1, self.config.frames // RUN)
         chosen = starts[torch.randint(0, starts.shape[0], (runs,), generator=self.generator).to(starts.device)]
         return chosen[:, None] + torch.arange(RUN, device=starts.device)
+
+    def _draw_silence(self) -> Float[Tensor, "members items window bands"]:
+        items, silent = max(1, int(self.config.frames * self.config.silence)), self.data.silence.shape[0]
+        index = torch.randint(0, silent, (self.config.model.members, items), generator=self.generator)
+        return self.data.silence[index.to(self.data.silence.device)]
 
     def _disturb(self, windows: Float[Tensor, "members items window bands"]) -> Float[Tensor, "members items window bands"]:
         level = torch.randn(*windows.shape[:2], 1, 1, generator=self.generator).to(windows.device) * self.config.level
@@ -153,18 +189,9 @@ class _Fit:
         position = (error.square() * self.data.importance).sum(-1)
         velocity = (error.diff(dim=2).square() * self.data.importance).sum(-1)
         lips = (error @ self.data.lips).square().mean(-1)
+        of_members = ((position + self.config.lips * lips) * weight).mean((1, 2)) + self.config.velocity * velocity.mean((1, 2))
         # Members are independent, so their losses add up.
-        return ((position + self.config.lips * lips) * weight).mean((1, 2)).sum() + self.config.velocity * velocity.mean(
-            (1, 2)
-        ).sum()
-
-    def _silence_loss(self) -> Float[Tensor, ""]:
-        items = max(1, int(self.config.frames * self.config.silence))
-        members, silent = self.config.model.members, self.data.silence.shape[0]
-        index = torch.randint(0, silent, (members, items), generator=self.generator).to(self.data.silence.device)
-        output = self.model(self._disturb(self.data.silence[index]), self.config.dropout)
-        error = (output - self.model.closed).square() * self.data.importance
-        return self.config.silence * error.sum(-1).mean(1).sum()
+        return of_members.sum()
 
 
 @torch.no_grad()

@@ -7,11 +7,11 @@ from r2talker.drive.config import MotionConfig
 
 @dataclass(frozen=True)
 class MotionTrainingConfig:
-    """How the model from sound to landmarks is trained; 600 steps take about 10 s on two cores."""
+    """How the model from sound to landmarks is trained; 500 steps take about 8 s on two idle cores."""
 
     model: MotionConfig = field(default_factory=MotionConfig)
     """Size of the model."""
-    steps: int = 600
+    steps: int = 500
     """Most steps."""
     seconds: float = 60.0
     """Most seconds; the learning rate falls to zero by whichever of the two ends first."""
@@ -23,7 +23,7 @@ class MotionTrainingConfig:
     """Pull of the weights towards zero (AdamW)."""
     dropout: float = 0.5
     """Share of hidden units silenced in each training step."""
-    variants: int = 4
+    variants: int = 2
     """Altered copies of the sound: speed and pitch, noise, room."""
     feature_noise: float = 0.3
     """Standard deviation of the noise on the normalised features."""
@@ -32,9 +32,9 @@ class MotionTrainingConfig:
     velocity: float = 0.5
     """Weight of the error of frame differences."""
     lips: float = 1.0
-    """Weight of the error of mouth opening, width and lip heights; frames with closed lips count double."""
+    """Weight of the error of mouth opening, width and lip height; frames with closed lips count double in all but velocity."""
     silence: float = 0.05
-    """Share of training frames that are silence or steady noise, where the mouth is shut."""
+    """Frames of silence or steady noise, where the mouth is shut, per training frame; also their weight."""
     articulation: float = 0.85
     """Spread of the generated mouth opening, relative to the tracked one, up to which the output is amplified."""
     seed: int = 0

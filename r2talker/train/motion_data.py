@@ -20,6 +20,8 @@ LIP_PAIRS = ((62, 66, 1), (61, 67, 1), (63, 65, 1), (51, 57, 1), (48, 54, 0))
 CLOSED_QUANTILE = 0.08
 _FRAME_SAMPLES = HOP * ROWS_PER_FRAME
 _SILENT_SECONDS = 4
+# 4 dB: a band in which the training voice hardly moves is not blown up.
+_LEAST_BAND_STD = 0.1
 _MOUTH, _NOSE = slice(48, 68), slice(27, 36)
 
 
@@ -107,7 +109,7 @@ def learn_voice(model: MotionModel, samples: Float[Tensor, " samples"]) -> None:
     model.quietest.fill_(quietest_speech(rows))
     speech = rows[rows.mean(1) > model.quietest]
     model.band_mean.copy_(speech.mean(0))
-    model.band_std.copy_(speech.std(0).clamp_min(0.02))
+    model.band_std.copy_(speech.std(0).clamp_min(_LEAST_BAND_STD))
 
 
 def gather_motion_data(

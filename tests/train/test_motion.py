@@ -1,0 +1,186 @@
+"""The landmark generator learns a known relation between sound and mouth, closes it in silence and stays in its range."""
+
+import dataclasses
+import json
+import time
+
+import pytest
+import torch
+
+from r2talker.drive.config import MotionConfig
+from r2talker.drive.motion import EYELIDS, MotionModel, advance_sound, generate_landmarks
+from r2talker.errors import R2TalkerError
+from r2talker.evaluate.motion import evaluate_motion
+from r2talker.train.motion import held_blocks, train_motion
+from r2talker.train.motion_augment import coloured_noise
+from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.motion_sync import find_sound_lag
+from tests.tolerances import assert_close
+
+SECONDS, TRAIN_SECONDS = 20, 15
+BASE = torch.zeros(68, 3)
+BASE[62, 1], BASE[66, 1], BASE[51, 1], BASE[57, 1], BASE[48, 0], BASE[54, 0] = 0.001, -0.001, 0.01, -0.01, -0.025, 0.025
+QUICK = MotionTrainingConfig(steps=250, seconds=600, frames=128, variants=1, model=MotionConfig(hidden=64, members=2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Talk:
+    """Sound, landmarks in metres, and eye value of a person made of formulas."""
+
+    samples: torch.Tensor
+    landmarks: torch.Tensor
+    eye: torch.Tensor
+
+
+def smooth_noise(length: int, step: int, generator: torch.Generator) -> torch.Tensor:
+    """Linear interpolation between random values in [0, 1], one every `step`."""
+    knots = torch.rand(length // step + 2, generator=generator)
+    return torch.nn.functional.interpolate(knots[None, None], size=length + step, mode="linear")[0, 0, :length]
+
+
+@pytest.fixture(scope="module")
+def talk() -> Talk:
+    """Loudness opens the mouth; a brighter sound widens it; the jaw follows the opening; the eyes blink on their own."""
+    generator = torch.Generator().manual_seed(0)
+    frames, samples = SECONDS * 25, SECONDS * 16000
+    opening = (smooth_noise(frames, 5, generator) * 1.6 - 0.5).clamp(0, 1)
+    bright = smooth_noise(frames, 7, generator)
+    upsample = lambda curve: torch.nn.functional.interpolate(curve[None, None], size=samples, mode="linear")[0, 0]  # noqa: E731
+    dull, sharp = (coloured_noise(samples, slope=slope, generator=generator) for slope in (2.0, 0.0))
+    loud, bright_now = upsample(opening), upsample(bright)
+    hiss = torch.randn(samples, generator=generator) * 0.001
+    sound = 0.1 * loud * (dull * (1 - bright_now) + sharp * bright_now) + hiss
+    landmarks = torch.zeros(frames, 68, 3)
+    landmarks[:, 60:65, 1] = 0.002 * opening[:, None]
+    landmarks[:, 65:68, 1] = -0.008 * opening[:, None]
+    landmarks[:, 55:60, 1] = -0.008 * opening[:, None]
+    landmarks[:, 5:12, 1] = -0.006 * opening[:, None]
+    landmarks[:, 48, 0], landmarks[:, 54, 0] = -0.004 * bright, 0.004 * bright
+    eye = 0.2 + 0.05 * smooth_noise(frames, 9, generator)
+    landmarks[:, 37:39, 1] = landmarks[:, 43:45, 1] = 0.02 * (eye - 0.2)[:, None]
+    landmarks += torch.randn(landmarks.shape, generator=generator) * 1e-4
+    return Talk(sound, landmarks, eye)
+
+
+@pytest.fixture(scope="module")
+def model(talk: Talk) -> MotionModel:
+    return train_motion(talk.samples, talk.landmarks, TRAIN_SECONDS * 25, QUICK, eye=talk.eye)
+
+
+def test_it_learns_the_relation_on_frames_it_has_not_seen(talk: Talk, model: MotionModel) -> None:
+    scores = evaluate_motion(model, talk.samples, talk.landmarks, slice(TRAIN_SECONDS * 25, None), landmark_base=BASE)
+    assert scores.raw.opening > 0.8
+    assert scores.raw.width > 0.5
+    assert scores.lag == 0
+    assert scores.mouth_error < 0.7 * scores.still_error
+    assert scores.closed_recall > 0.6
+
+
+def test_it_has_not_seen_frames_after_the_training_part(talk: Talk) -> None:
+    changed = talk.landmarks.clone()
+    changed[TRAIN_SECONDS * 25 :] += 1.0
+    few = dataclasses.replace(QUICK, steps=10)
+    one, other = (train_motion(talk.samples, known, TRAIN_SECONDS * 25, few) for known in (talk.landmarks, changed))
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_silence_closes_the_mouth(talk: Talk, model: MotionModel) -> None:
+    shut = generate_landmarks(model, torch.zeros(32000))
+    opening = shut[:, 62, 1] - shut[:, 66, 1]
+    tracked = talk.landmarks[:, 62, 1] - talk.landmarks[:, 66, 1]
+    assert (opening < torch.quantile(tracked, 0.3)).all()
+
+
+def test_output_keeps_to_the_training_range_whatever_is_heard(talk: Talk, model: MotionModel) -> None:
+    generator = torch.Generator().manual_seed(3)
+    for sound in (torch.randn(16000, generator=generator), torch.ones(16000), 50 * talk.samples[:16000]):
+        made = generate_landmarks(model, sound, eye=torch.full((25,), 9.0))
+        assert torch.isfinite(made).all()
+        assert (made >= model.landmark_min).all()
+        assert (made <= model.landmark_max).all()
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 0), (320, 1), (16000, 25), (16100, 25)])
+def test_frames_are_the_rounded_seconds(model: MotionModel, samples: int, frames: int) -> None:
+    assert generate_landmarks(model, torch.zeros(samples)).shape == (frames, 68, 3)
+
+
+def test_state_and_config_rebuild_the_model(talk: Talk, model: MotionModel) -> None:
+    config = MotionConfig(**json.loads(json.dumps(dataclasses.asdict(model.config))))
+    twin = MotionModel(config)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(generate_landmarks(twin, talk.samples), generate_landmarks(model, talk.samples))
+
+
+def test_a_frame_waits_no_longer_than_the_look_ahead(talk: Talk, model: MotionModel) -> None:
+    frame, sound = 40, talk.samples[: 4 * 16000]
+    first = (frame + 1) * 640 + model.config.look_ahead_ms * 16
+    later = sound.clone()
+    later[first:] = 0.9
+    made, changed = generate_landmarks(model, sound), generate_landmarks(model, later)
+    assert torch.equal(made[: frame + 1], changed[: frame + 1])
+    assert not torch.equal(made[frame + 1 :], changed[frame + 1 :])
+
+
+def test_another_level_moves_the_mouth_alike(talk: Talk, model: MotionModel) -> None:
+    made, quieter = (generate_landmarks(model, talk.samples * gain)[:, 66, 1] for gain in (1.0, 0.4))
+    assert torch.corrcoef(torch.stack([made, quieter]))[0, 1] > 0.9
+
+
+def test_eyelids_follow_the_eye_value_and_rest_without_one(talk: Talk, model: MotionModel) -> None:
+    sound, frames = talk.samples, talk.landmarks.shape[0]
+    still = generate_landmarks(model, sound)[:, EYELIDS]
+    assert torch.equal(still, still[:1].expand(frames, -1, -1))
+    lid = generate_landmarks(model, sound, eye=talk.eye)[:, 37, 1]
+    assert torch.corrcoef(torch.stack([lid, talk.eye]))[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("late", [-2, 0, 2])
+def test_the_lag_of_the_sound_is_found(talk: Talk, late: int) -> None:
+    # The formulas put sound and lips in step, where real lips lead by 20 to 40 ms: a frame of difference is expected.
+    assert abs(find_sound_lag(advance_sound(talk.samples, -late), talk.landmarks) - late) <= 1
+
+
+def test_advancing_the_sound_moves_whole_frames() -> None:
+    sound = torch.arange(1.0, 1301.0)
+    assert advance_sound(sound, 1)[0] == 641
+    assert advance_sound(sound, -1)[640] == 1
+    assert advance_sound(sound, 1).shape == advance_sound(sound, -1).shape == sound.shape
+
+
+def test_held_blocks_are_stretches_of_time_that_differ() -> None:
+    held = held_blocks(400, 4)
+    assert held[0, -1]
+    assert (held.sum(1) == held.sum(1)[0]).all()
+    assert held.sum(0).max() == 1
+    assert (held.int().diff(dim=1).abs().sum(1) <= 2).all()
+
+
+def test_training_stops_when_the_seconds_are_over(talk: Talk) -> None:
+    config = dataclasses.replace(QUICK, steps=10**6, seconds=0.2, variants=0)
+    began = time.monotonic()
+    model = train_motion(talk.samples[:64000], talk.landmarks[:100], 100, config)
+    assert time.monotonic() - began < 20  # a million steps take hours
+    assert torch.isfinite(generate_landmarks(model, talk.samples[:16000])).all()
+
+
+def test_a_mouth_that_never_moves_stays_still(talk: Talk) -> None:
+    config = dataclasses.replace(QUICK, steps=5)
+    model = train_motion(talk.samples[:64000], torch.zeros(100, 68, 3), 100, config)
+    assert_close(generate_landmarks(model, talk.samples[:16000]), torch.zeros(25, 68, 3), "still mouth")
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames", "train", "complaint"),
+    [(16000, 25, 25, "2 s"), (16000, 100, 100, "ingest the clip again")],
+)
+def test_what_cannot_be_learned_is_refused(samples: int, frames: int, train: int, complaint: str) -> None:
+    with pytest.raises(R2TalkerError, match=complaint):
+        train_motion(torch.zeros(samples), torch.zeros(frames, 68, 3), train, QUICK)
+
+
+def test_values_that_are_not_finite_are_refused(talk: Talk) -> None:
+    landmarks = talk.landmarks.clone()
+    landmarks[3] = float("nan")
+    with pytest.raises(R2TalkerError, match="not finite"):
+        train_motion(talk.samples, landmarks, 375, QUICK)
