@@ -1,6 +1,7 @@
 """An avatar on the held-out end of its dataset: pictures from the true landmarks, and landmarks from the true sound."""
 
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -119,11 +120,11 @@ def _readings(head: Tensor, full: Tensor, truth: Tensor, data: Dataset, size: in
 
 def _lmd(columns: list[Float[Tensor, "two_heights width 3"]]) -> float:
     """Mouth distance between the upper (truth) and lower (rendering) halves; NaN without detector or when no pair has faces."""
-    try:
-        from r2talker.face.detector import FaceDetector
-        from r2talker.face.topology import mesh_to_68
-    except ImportError:
+    if find_spec("mediapipe") is None:
         return float("nan")
+    from r2talker.face.detector import FaceDetector
+    from r2talker.face.topology import mesh_to_68
+
     distances = []
     with FaceDetector(tracking=False) as detector:
         for column in columns:
