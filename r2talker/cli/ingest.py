@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from r2talker.cli.arguments import parse
 from r2talker.cli.progress import ProgressDisplay
+from r2talker.errors import R2TalkerError
 from r2talker.ingest.config import IngestConfig
 
 
@@ -19,6 +20,8 @@ class IngestArguments:
     """The clip: 20 s to 5 min of one person, head and shoulders, still camera, with sound."""
     dataset: Positional[Path]
     """Folder to make."""
+    until: str | None = None
+    """Stop after this step: frames, audio, landmarks, tracking, expression, eyes, masks, background, images or features."""
     ingest: IngestConfig = field(default_factory=IngestConfig)
 
 
@@ -26,8 +29,19 @@ def main(arguments: Sequence[str]) -> None:
     """Run the verb."""
     args = parse(IngestArguments, "ingest", arguments)
     from r2talker.cli.describe import describe_dataset
-    from r2talker.ingest.pipeline import ingest
+    from r2talker.data.folder import DatasetFolder
+    from r2talker.ingest.pipeline import STEPS, ingest, run_steps
+    from r2talker.ingest.step import Workspace
 
+    names = [step.name for step in STEPS]
+    if args.until is not None and args.until not in names:
+        raise R2TalkerError(f"--until {args.until} is no step of ingest; choose one of {', '.join(names)}")
     with ProgressDisplay() as progress:
-        info = ingest(args.video, args.dataset, args.ingest, progress)
-    print(describe_dataset(args.dataset, info))
+        if args.until is not None:
+            made = run_steps(Workspace(args.video, DatasetFolder(args.dataset), args.ingest, progress), last=args.until)
+        else:
+            info = ingest(args.video, args.dataset, args.ingest, progress)
+    if args.until is None:
+        print(describe_dataset(args.dataset, info))
+    else:
+        print(f"{args.dataset} stands after {args.until}; {', '.join(made) or 'nothing'} was made, the rest was current")

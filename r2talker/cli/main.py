@@ -56,6 +56,13 @@ def run(arguments: Sequence[str]) -> int:
     except R2TalkerError as error:
         print(f"r2talker {verb}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        # The package runs in parts on machines that lack the rest, such as a GPU machine without media libraries.
+        if error.name is None or error.name.partition(".")[0] == "r2talker":
+            raise
+        missing = f"this needs the package {error.name!r}, which is not installed here"
+        print(f"r2talker {verb}: {missing}; `pip install r2talker` brings everything", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"r2talker {verb}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
