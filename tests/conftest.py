@@ -1,7 +1,23 @@
-"""Marks that need hardware. `tests` is a package, so test modules import `tests.tolerances` and `tests.golden.regenerate`."""
+"""Marks that need hardware, and what the rooms share: one procedural clip, its dataset, avatars of it.
+
+`tests` is a package, so test modules import `tests.tolerances` and `tests.golden.regenerate`. Everything heavy is imported when a
+fixture is first used, so that the tests of one room start quickly.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+from tests.tiny import CLIP_SIZE, MOTION, SIZE, TRAINING
+
+if TYPE_CHECKING:
+    from r2talker.avatar import Avatar
+    from r2talker.data.dataset import Dataset
+    from r2talker.data.folder import DatasetFolder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -13,3 +29,62 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if item.config.getoption("--require-gpu"):
             pytest.fail("needs a CUDA device, and --require-gpu was given")
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of the procedural clip; its truth lies beside it."""
+    from r2talker.subject.config import SubjectConfig
+    from r2talker.subject.make import make_subject
+
+    return make_subject(tmp_path_factory.mktemp("subject"), SubjectConfig(size=CLIP_SIZE, seconds=2.4)).video
+
+
+@pytest.fixture(scope="session")
+def dataset(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> "DatasetFolder":
+    """The clip, ingested. Read only: who changes something takes a copy."""
+    from r2talker.data.folder import DatasetFolder
+    from r2talker.ingest.config import IngestConfig
+    from r2talker.ingest.pipeline import ingest
+
+    folder = tmp_path_factory.mktemp("ingest") / "subject.dataset"
+    ingest(clip, folder, IngestConfig(size=SIZE))
+    return DatasetFolder(folder)
+
+
+@pytest.fixture(scope="session")
+def data(dataset: "DatasetFolder") -> "Dataset":
+    """The dataset as training reads it."""
+    from r2talker.data.dataset import read_dataset
+
+    return read_dataset(dataset.root)
+
+
+@pytest.fixture(scope="session")
+def trained(dataset: "DatasetFolder", tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a scarcely trained avatar by a method, made when first asked for. Read only."""
+    from r2talker.train.run import train_avatar
+
+    root = tmp_path_factory.mktemp("avatars")
+
+    @cache
+    def train(method: str) -> Path:
+        return train_avatar(method, dataset.root, root / f"{method}.avatar", TRAINING, MOTION).avatar
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def avatar(trained: Callable[[str], Path]) -> "Avatar":
+    """An avatar driven by landmarks, with a landmark generator."""
+    from r2talker.avatar import Avatar
+
+    return Avatar.load(trained("r2talker"), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def audio_avatar(trained: Callable[[str], Path]) -> "Avatar":
+    """An avatar driven by audio features."""
+    from r2talker.avatar import Avatar
+
+    return Avatar.load(trained("radnerf"), device="cpu")

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from r2talker.data.folder import DatasetFolder, read_info
 from r2talker.ingest.parsing import COLOURS_BGR
 from r2talker.subject.truth import SubjectTruth, load_truth
-from tests.ingest.conftest import SIZE
+from tests.tiny import SIZE
 
 # Degrees rms against the truth, apart from one constant turn. MediaPipe sees a drawn head nod half as far as it does, hence the
 # wide pitch; yaw and roll measured 0.9 and 0.3.

@@ -16,7 +16,7 @@ from r2talker.ingest.config import IngestConfig
 from r2talker.ingest.pipeline import STEPS, run_steps
 from r2talker.ingest.step import Workspace
 from r2talker.progress import Silent
-from tests.ingest.conftest import SIZE
+from tests.tiny import SIZE
 
 
 @pytest.fixture
