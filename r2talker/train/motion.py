@@ -23,8 +23,8 @@ from r2talker.train.motion_config import MotionTrainingConfig
 from r2talker.train.motion_data import RUN, MotionData, gather_motion_data, learn_person, learn_voice
 from r2talker.train.motion_sync import find_sound_lag
 
-MIN_FRAMES = 50
-"""Two seconds: fewer training frames teach nothing."""
+MIN_FRAMES = 45
+"""The training split of two seconds, the shortest clip that ingest takes; fewer frames teach nothing."""
 
 _REPORT_STEPS = 50
 _HELD_SHARE = 0.06
@@ -230,7 +230,7 @@ def _check(samples: Tensor, landmarks: Tensor, train_frames: int) -> None:
         raise R2TalkerError(f"landmarks must be [frames, 68, 3], got {list(landmarks.shape)}; use aud_idexp.npy of the dataset")
     if train_frames < MIN_FRAMES:
         raise R2TalkerError(
-            f"the landmark generator needs {MIN_FRAMES} training frames (2 s), got {train_frames}; use a longer clip"
+            f"the landmark generator needs {MIN_FRAMES} training frames (a clip of 2 s), got {train_frames}; use a longer clip"
         )
     if samples.shape[0] < (train_frames - _MISSING_FRAMES) * _FRAME_SAMPLES:
         raise R2TalkerError(
