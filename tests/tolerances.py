@@ -122,3 +122,11 @@ TOLERANCES |= {
     "rays apart": Tolerance(1e-5, 0, "matrix products of other batch sizes; densities up to e^5: 1e-6 measured"),
     "whole": Tolerance(1e-5, 0, "weights that add up to one in float32"),
 }
+
+TOLERANCES |= {
+    # data: what a dataset of the procedural clip, 128 pixels wide, says
+    "rotation": Tolerance(1e-5, 0, "float32 matrices written as JSON"),
+    "tracked landmarks": Tolerance(0.6, 0, "pixels at 128, mean over the points; what the detector's points and one shape per person differ by"),
+    "colour after H.264 and JPEG": Tolerance(6.0, 0, "mean of 8-bit steps over the head: two lossy codings and one scaling"),
+    "one 8-bit step": Tolerance(1.0, 0, "rounding to bytes"),
+}

@@ -25,9 +25,9 @@ class TrainConfig:
     head_steps: int | None = None
     """Steps of the head; by default 6000 on a CPU and 12000 on a GPU."""
     torso_steps: int | None = None
-    """Steps of the torso; by default 600 on a CPU and 4000 on a GPU."""
+    """Steps of the torso; by default 1500 on a CPU and 4000 on a GPU."""
     rays: int | None = None
-    """Rays per step; by default 512 on a CPU and 32768 on a GPU."""
+    """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 32768 on a GPU."""
     grid_rate: float = 1e-2
     """Learning rate of the grids at the start; it falls to a tenth."""
     net_rate: float = 3e-3

@@ -37,6 +37,9 @@ from r2talker.train.torso import TorsoPhase
 FEATURE = "mel"
 """The audio feature that ingest always writes; methods driven by audio train on it."""
 
+TORSO_RAYS = 4
+"""Pixels of a torso step per ray of a head step: a pixel is one sample, a ray is up to sixteen."""
+
 
 @dataclass
 class Trainer:
@@ -105,7 +108,9 @@ class Trainer:
             steps=config.head_steps or (12000 if gpu else 6000), rays=rays,
             occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
         )  # fmt: skip
-        torso = TorsoPhase(model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 600), rays=rays)
+        torso = TorsoPhase(
+            model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 1500), rays=TORSO_RAYS * rays
+        )
         return [head, torso]
 
     def _conditions(self) -> Conditions:
