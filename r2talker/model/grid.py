@@ -44,5 +44,7 @@ class Grid(nn.Module):
             rows = (corners[outside_in] * strides).sum(-1) % layout.sizes[level]
             axes = torch.linalg.qr(torch.randn(layout.input_dim, layout.input_dim))[0][:, : layout.channels]
             values = torch.zeros(layout.sizes[level], axes.shape[1])
-            values[rows] = positions[outside_in] @ axes
+            # Of several corners in one row the last wins; plain assignment would leave that to chance.
+            winner = torch.full((layout.sizes[level],), -1).scatter_reduce(0, rows, torch.arange(len(rows)), "amax")
+            values[winner >= 0] = (positions[outside_in] @ axes)[winner[winner >= 0]]
             self.embeddings[layout.offsets[level] : layout.offsets[level + 1], : axes.shape[1]] = values.to(self.embeddings)
