@@ -105,7 +105,9 @@ TOLERANCES |= {
     "golden probe, film": Tolerance(1e-3, 0, "4.6e-5 measured"),
     "golden norm, nets": Tolerance(0, 5e-3, "colour, density, position table beside an ambient table: 4.9e-4 measured"),
     "golden probe, nets": Tolerance(2e-2, 0, "the same: 1.2e-2 measured"),
-    "golden norm, condition": Tolerance(0, 2e-2, "through the ambient table, whose slope jumps at cell borders: 4.2e-3 measured"),
+    "golden norm, condition": Tolerance(
+        0, 2e-2, "through the ambient table, whose slope jumps at cell borders: 4.2e-3 measured"
+    ),
     "golden probe, condition": Tolerance(5e-2, 0, "the same: 2.6e-2 measured"),
     "golden norm, cancelling": Tolerance(1.0, 0, "log10: gradients of 1e-10 to 1e-6 left of cancelling sums; 0.16 measured"),
     # model and conditions
@@ -126,15 +128,21 @@ TOLERANCES |= {
 TOLERANCES |= {
     # data: what a dataset of the procedural clip, 128 pixels wide, says
     "rotation": Tolerance(1e-5, 0, "float32 matrices written as JSON"),
-    "tracked landmarks": Tolerance(0.6, 0, "pixels at 128, mean over points and frames; poses are smooth, detections are not: 0.34 measured"),
-    "colour after H.264 and JPEG": Tolerance(6.0, 0, "mean of 8-bit steps over the head; two lossy codings and one scaling: 3.5 measured"),
+    "tracked landmarks": Tolerance(
+        0.6, 0, "pixels at 128, mean over points and frames; poses are smooth, detections are not: 0.34 measured"
+    ),
+    "colour after H.264 and JPEG": Tolerance(
+        6.0, 0, "mean of 8-bit steps over the head; two lossy codings and one scaling: 3.5 measured"
+    ),
     "one 8-bit step": Tolerance(1.0, 0, "rounding to bytes"),
 }
 
 TOLERANCES |= {
     # avatars: pictures and videos of a scarcely trained one
     "sound through a file": Tolerance(1e-5, 0, "float samples in a wav file come back as they were"),
-    "smoothed path": Tolerance(0.08, 0, "NGP units at a distance of 4; a mean over seven frames, four at the ends: 0.053 measured"),
+    "smoothed path": Tolerance(
+        0.08, 0, "NGP units at a distance of 4; a mean over seven frames, four at the ends: 0.053 measured"
+    ),
     "another size": Tolerance(6.0, 0, "mean of 8-bit steps; rays through pixel centres instead of area means, edges differ"),
     "sound beside pictures": Tolerance(0.1, 0, "seconds; whole AAC frames of 64 ms"),
 }
