@@ -1,0 +1,216 @@
+"""Training as a command: every method, resuming, refusing, what lies in the folder afterwards."""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from r2talker.avatar import Avatar
+from r2talker.avatar_format import AvatarFolder, read_avatar_info
+from r2talker.data.folder import DatasetFolder
+from r2talker.device import choose_device
+from r2talker.errors import R2TalkerError
+from r2talker.methods import available
+from r2talker.train.config import TrainConfig
+from r2talker.train.run import train_avatar
+from tests.tiny import MOTION, TRAIN_FRAMES, TRAIN_SIZE, TRAINING, Interrupting, Recorder
+
+Trained = Callable[[str], Path]
+BRIEF = dataclasses.replace(TRAINING, head_steps=2, torso_steps=2, rays=64)
+"""Enough where only the run's outside matters."""
+
+
+def weights(avatar: Path) -> dict[str, torch.Tensor]:
+    return load_file(AvatarFolder(avatar).weights)
+
+
+def differing(first: Path, second: Path) -> list[str]:
+    """Names of the tensors that are not bit-equal in two avatars."""
+    a, b = weights(first), weights(second)
+    assert a.keys() == b.keys()
+    return [name for name, value in a.items() if not torch.equal(value, b[name])]
+
+
+def read_curves(folder: Path) -> dict[str, list[float]]:
+    """The scalars of a TensorBoard folder, as TensorBoard itself reads them."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(folder)).Reload()
+    return {name: [entry.value for entry in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def refused(words: str, *arguments: object, **options: object) -> None:
+    with pytest.raises(R2TalkerError, match=words) as caught:
+        train_avatar(*arguments, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", available())
+def test_every_method_learns(trained: Trained, method: str) -> None:
+    curves = read_curves(trained(method) / "training" / "tensorboard")
+    head, torso = curves["head/psnr"], curves["torso/opacity error"]
+    assert len(head) == 3
+    assert head[-1] > head[0] + 1.0
+    assert torso[-1] < torso[0] * 0.95
+
+
+def test_what_lies_in_the_folder(trained: Trained) -> None:
+    folder = trained("r2talker")
+    for phase in ("head", "torso"):
+        assert cv2.imread(str(folder / "training" / f"preview_{phase}.png")).shape == (TRAIN_SIZE, 2 * TRAIN_SIZE, 3)
+    assert json.loads((folder / "training" / "settings.json").read_text())["head_steps"] == TRAINING.head_steps
+    assert len(list((folder / "training" / "tensorboard").glob("*tfevents*"))) == 1
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.name for path in files if path.parent == folder} >= {"avatar.json", "weights.safetensors", "background.png"}
+    for path in files:
+        assert path.suffix not in (".pth", ".pt", ".pkl", ".ckpt", ".bin")
+        # A pickle starts with its protocol, torch's own format is a zip.
+        assert path.read_bytes()[:2] not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"), path
+    assert not list(folder.rglob("*partial*"))
+
+
+def test_previews_show_truth_beside_rendering(trained: Trained, dataset: DatasetFolder) -> None:
+    preview = cv2.imread(str(trained("r2talker") / "training" / "preview_head.png"))
+    truth = cv2.resize(cv2.imread(str(dataset.ground_truth(TRAIN_FRAMES))), (TRAIN_SIZE,) * 2, interpolation=cv2.INTER_AREA)
+    assert np.abs(preview[:, :TRAIN_SIZE].astype(int) - truth).max() <= 1
+    assert np.abs(preview[:, TRAIN_SIZE:].astype(int) - truth).mean() < 40
+
+
+def test_the_avatar_says_where_it_comes_from(trained: Trained) -> None:
+    info = read_avatar_info(AvatarFolder(trained("r2talker")))
+    assert info.size == TRAIN_SIZE
+    assert info.provenance["clip"]["file"] == "subject.mp4"
+    assert info.provenance["training"]["rays"] == TRAINING.rays
+    assert info.motion == MOTION.model
+    assert read_avatar_info(AvatarFolder(trained("radnerf"))).motion is None
+    assert read_avatar_info(AvatarFolder(trained("radnerf"))).feature == "mel"
+
+
+def test_a_finished_run_is_left_alone(trained: Trained, dataset: DatasetFolder) -> None:
+    folder = trained("r2talker")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    recorder, begun = Recorder(), time.monotonic()
+    # Neither the rhythm of checkpoints nor that of previews changes what is trained.
+    config = dataclasses.replace(TRAINING, checkpoint_seconds=5, preview_seconds=5)
+    report = train_avatar("r2talker", dataset.root, folder, config, MOTION, recorder)
+    assert report.current
+    assert time.monotonic() - begun < 2
+    assert recorder.begun == []
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [("r2talker", {"rays": 128}), ("r2talker", {"seed": 1}), ("geneface", {})],
+    ids=["rays", "seed", "method"],
+)
+def test_other_settings_are_refused(trained: Trained, dataset: DatasetFolder, method: str, change: dict[str, int]) -> None:
+    folder = trained("r2talker")
+    before = AvatarFolder(folder).weights.stat().st_mtime_ns
+    refused(
+        r"r2talker\.avatar was trained with .* other settings.*--restart",
+        method, dataset.root, folder, dataclasses.replace(TRAINING, **change), MOTION,
+    )  # fmt: skip
+    assert AvatarFolder(folder).weights.stat().st_mtime_ns == before
+
+
+def test_another_dataset_is_refused(trained: Trained, dataset: DatasetFolder, tmp_path: Path) -> None:
+    copy = DatasetFolder(shutil.copytree(dataset.root, tmp_path / "other.dataset"))
+    value = json.loads(copy.info.read_text())
+    value["focal"] += 1
+    copy.info.write_text(json.dumps(value))
+    refused("another dataset", "r2talker", copy.root, trained("r2talker"), TRAINING, MOTION)
+
+
+def test_interrupted_twice_the_run_ends_as_if_it_had_not_been(trained: Trained, dataset: DatasetFolder, tmp_path: Path) -> None:
+    folder, config = tmp_path / "a.avatar", dataclasses.replace(TRAINING, checkpoint_seconds=0)
+    for stop in (Interrupting("head", 21), Interrupting("torso", 21)):
+        with pytest.raises(KeyboardInterrupt):
+            train_avatar("geneface", dataset.root, folder, config, MOTION, stop)
+        with pytest.raises(R2TalkerError, match="not a finished avatar"):
+            Avatar.load(folder)
+    assert ("head", 40, 20) in stop.begun
+    refused("other settings", "geneface", dataset.root, folder, dataclasses.replace(config, rays=128), MOTION)
+    recorder = Recorder()
+    assert not train_avatar("geneface", dataset.root, folder, TRAINING, MOTION, recorder).current
+    assert [name for name, _, _ in recorder.begun if name == "head"] == []
+    assert ("torso", 30, 20) in recorder.begun
+    assert differing(folder, trained("geneface")) == []
+
+
+def test_restart_replaces_a_finished_and_a_broken_run(dataset: DatasetFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "a.avatar"
+    train_avatar("geneface", dataset.root, folder, BRIEF, MOTION)
+    first = weights(folder)
+    other = dataclasses.replace(BRIEF, seed=1)
+    refused("--restart", "geneface", dataset.root, folder, other, MOTION)
+    AvatarFolder(folder).info.unlink()
+    (folder / "training" / "checkpoint.safetensors").write_bytes(b"broken")
+    refused("unreadable.*--restart", "geneface", dataset.root, folder, other, MOTION)
+    report = train_avatar("geneface", dataset.root, folder, dataclasses.replace(other, restart=True), MOTION)
+    assert not report.current
+    assert read_avatar_info(AvatarFolder(folder)).provenance["training"]["seed"] == 1
+    # Weights start from the seed, so all of the head is new; its individual codes, of which two steps touch two, too.
+    head = {name: value for name, value in weights(folder).items() if name.startswith("model.head.") and value.ndim > 1}
+    assert not any(torch.equal(value, first[name]) for name, value in head.items())
+
+
+def test_held_out_frames_teach_nothing(dataset: DatasetFolder, tmp_path: Path) -> None:
+    """Spoilt held-out pictures, masks, poses and eyes change no weight."""
+    copy = DatasetFolder(shutil.copytree(dataset.root, tmp_path / "spoilt.dataset"))
+    for frame in range(TRAIN_FRAMES, 60):
+        for path in (copy.ground_truth(frame), copy.torso(frame), copy.parsing(frame)):
+            shutil.copy(path.with_stem("0"), path)
+    poses = json.loads(copy.transforms("val").read_text())
+    for entry in poses["frames"]:
+        entry["transform_matrix"][0][3] += 0.3
+        entry["eye_ratio"] = 9.0
+    copy.transforms("val").write_text(json.dumps(poses))
+    for source in (dataset, copy):
+        train_avatar("geneface", source.root, tmp_path / f"{source.root.stem}.avatar", BRIEF, MOTION)
+    assert differing(tmp_path / f"{dataset.root.stem}.avatar", tmp_path / "spoilt.avatar") == []
+
+
+def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
+    refused(r"none\.dataset is not a finished dataset", "r2talker", tmp_path / "none.dataset", tmp_path / "a.avatar", BRIEF)
+    assert not (tmp_path / "a.avatar").exists()
+
+
+def test_missing_sound_is_found_before_anything_is_trained(dataset: DatasetFolder, tmp_path: Path) -> None:
+    copy = DatasetFolder(shutil.copytree(dataset.root, tmp_path / "mute.dataset"))
+    copy.audio.unlink()
+    recorder = Recorder()
+    refused(r"cannot read .*aud\.wav", "r2talker", copy.root, tmp_path / "a.avatar", BRIEF, MOTION, recorder)
+    assert recorder.begun == []
+
+
+def test_a_file_in_the_avatars_place(dataset: DatasetFolder, tmp_path: Path) -> None:
+    (tmp_path / "a.avatar").write_text("mine")
+    refused(r"a\.avatar is a file", "r2talker", dataset.root, tmp_path / "a.avatar", BRIEF)
+    assert (tmp_path / "a.avatar").read_text() == "mine"
+
+
+def test_an_unknown_method_is_answered_with_the_known_ones(dataset: DatasetFolder, tmp_path: Path) -> None:
+    refused(f"no method 'nerf'.*{', '.join(available())}", "nerf", dataset.root, tmp_path / "a.avatar", BRIEF)
+
+
+def test_cuda_that_is_absent_is_refused(dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refused("no CUDA device; use cpu", "r2talker", dataset.root, tmp_path / "a.avatar", TrainConfig(device="cuda"))
+    assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(R2TalkerError, match="no device 'abacus'; choose auto, cpu or cuda"):
+        choose_device("abacus")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == torch.device("cuda")

@@ -1,0 +1,89 @@
+"""Which frame and which pixels a step looks at."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from r2talker.data.dataset import Dataset, read_pictures
+from r2talker.data.regions import Region
+from r2talker.train.config import SamplingConfig
+from r2talker.train.sampling import (
+    FrameRegions,
+    frame_of_step,
+    frame_regions,
+    pixels_inside,
+    sample_pixels,
+    step_generator,
+)
+from tests.tiny import SIZE, TRAIN_SIZE
+
+CPU = torch.device("cpu")
+# Apart from each other, so that every pixel tells which one it was drawn from.
+APART = FrameRegions(
+    head=Region(0, 20, 0, 64), lips=Region(30, 40, 10, 50), eyes=Region(50, 52, 60, 64), face=Region(0, 64, 0, 64)
+)
+
+
+def count_inside(region: Region, pixels: torch.Tensor, size: int = TRAIN_SIZE) -> int:
+    return int(region.contains(pixels // size, pixels % size).sum())
+
+
+@pytest.mark.parametrize("rays", [1, 7, 1000])
+def test_each_region_gets_its_share(rays: int) -> None:
+    shares = SamplingConfig(anywhere=0.0, lips=0.5, eyes=0.2)
+    pixels = sample_pixels(APART, TRAIN_SIZE, rays, shares, step_generator(0, 0, CPU))
+    assert len(pixels) == rays
+    lips, eyes = int(rays * 0.5), int(rays * 0.2)
+    assert count_inside(APART.lips, pixels) == lips
+    assert count_inside(APART.eyes, pixels) == eyes
+    assert count_inside(APART.head, pixels) == rays - lips - eyes
+
+
+def test_a_share_is_drawn_from_everywhere() -> None:
+    pixels = sample_pixels(APART, TRAIN_SIZE, 4000, SamplingConfig(anywhere=1.0, lips=0.0, eyes=0.0), step_generator(0, 0, CPU))
+    thirds = torch.stack([pixels // TRAIN_SIZE, pixels % TRAIN_SIZE]) * 3 // TRAIN_SIZE
+    cells = Counter(map(tuple, thirds.T.tolist()))
+    assert len(cells) == 9
+    # 444 expected, 20 standard deviation.
+    assert min(cells.values()) > 340
+
+
+@pytest.mark.parametrize("region", [Region(5, 6, 9, 10), Region(60, 64, 61, 64), Region(0, 64, 0, 64)])
+def test_every_pixel_of_a_region_is_drawn_and_no_other(region: Region) -> None:
+    pixels = pixels_inside(region, 20 * region.area, TRAIN_SIZE, step_generator(3, 1, CPU))
+    assert count_inside(region, pixels) == len(pixels)
+    # With 20 draws per pixel one of 4096 is missed with probability 1e-5.
+    assert len(pixels.unique()) == region.area
+
+
+def test_a_step_draws_the_same_again_and_another_step_does_not() -> None:
+    def draw(seed: int, step: int) -> torch.Tensor:
+        return sample_pixels(APART, TRAIN_SIZE, 100, SamplingConfig(), step_generator(seed, step, CPU))
+
+    assert torch.equal(draw(0, 5), draw(0, 5))
+    assert not torch.equal(draw(0, 5), draw(0, 6))
+    assert not torch.equal(draw(0, 5), draw(1, 5))
+
+
+def test_every_frame_comes_once_per_epoch_in_changing_order() -> None:
+    frames = 11
+    order = [frame_of_step(frames, 4, step) for step in range(3 * frames)]
+    epochs = [tuple(order[start : start + frames]) for start in range(0, len(order), frames)]
+    assert all(sorted(epoch) == list(range(frames)) for epoch in epochs)
+    assert len(set(epochs)) == 3
+    assert [frame_of_step(frames, 5, step) for step in range(frames)] != list(epochs[0])
+
+
+def test_regions_of_a_real_frame_lie_around_their_features(data: Dataset) -> None:
+    pictures = read_pictures(data, [8], size=TRAIN_SIZE)
+    regions = frame_regions(data, pictures, 8)
+    points = data.pixels[8] * (TRAIN_SIZE / SIZE)
+    for region, features in ((regions.lips, points[48:68]), (regions.eyes, points[36:48])):
+        column, row = features.long().unbind(-1)
+        assert region.contains(row, column).all()
+        assert regions.head.contains(row, column).all()
+        assert region.area < regions.head.area / 3
+    rows, columns = torch.nonzero(pictures.head[0]).unbind(-1)
+    assert regions.head.contains(rows, columns).all()
+    assert regions.lips.top > regions.eyes.top
