@@ -74,8 +74,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the `r2talker` command."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    # OpenCV announces an unreadable picture itself, before the error that says what to do.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     helping = any(argument in ("-h", "--help", "-V", "--version") for argument in sys.argv[1:])
     missing = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     if len(sys.argv) > 1 and not helping and sys.platform == "linux" and missing:
