@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from r2talker.settings import require_at_least
+
 REFERENCE_SIZE = 512
 REFERENCE_FOCAL = 1200.0
 
@@ -20,6 +22,9 @@ class IngestConfig:
     """Write torso pictures as lossless PNG, which the original tools read, instead of WebP of a tenth of the size."""
     feature_width: int = 64
     """Bands of the log-mel audio features."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, size=16, focal=1, feature_width=1)
 
     @property
     def focal_pixels(self) -> float:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from r2talker.errors import R2TalkerError
+from r2talker.settings import require_at_least
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -14,6 +17,13 @@ class SamplingConfig:
     """Share of rays drawn from the lips and their surroundings."""
     eyes: float = 0.1
     """Share of rays drawn from the eyes."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, anywhere=0, lips=0, eyes=0)
+        if self.anywhere + self.lips + self.eyes > 1:
+            raise R2TalkerError(
+                f"--anywhere, --lips and --eyes are shares of all rays, got {self.anywhere + self.lips + self.eyes:g} of them together"
+            )
 
 
 @dataclass(frozen=True)
@@ -57,3 +67,7 @@ class TrainConfig:
     """Seconds between preview pictures (truth beside rendering) of a held-out frame."""
     restart: bool = False
     """Throw away an unfinished run with other settings instead of refusing to continue it."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, train_size=16, head_steps=1, torso_steps=1, rays=1, occupancy_interval=1, occupancy_cells=1)
+        require_at_least(self, grid_rate=0, net_rate=0, entropy=0, ambient=0, landmark_noise=0, ema_share=0)
