@@ -69,19 +69,6 @@ class DriveSpec:
 
 
 @dataclass(frozen=True)
-class DriveWindow:
-    """What moves the face in B frames.
-
-    values: [B, W, 68, 3] landmark displacements or [B, W, 16, K] audio features. eye: [B] eye opening in percent of the picture
-    (upstream.md 2.7). code: [B] row of the individual code (0 when rendering).
-    """
-
-    values: Float[Tensor, "frames window *shape"]
-    eye: Float[Tensor, " frames"]
-    code: Int[Tensor, " frames"]
-
-
-@dataclass(frozen=True)
 class Frame:
     """One rendered picture, colours in [0, 1]; depth is along the ray in [0, 1] between near and far, 0 where nothing was hit."""
 

@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
-from r2talker.evaluate.motion import best_lag, correlation, lip_curves, score_motion, syllable_envelope
+from r2talker.drive.config import MotionConfig
+from r2talker.drive.motion import MotionModel
+from r2talker.evaluate import motion
+from r2talker.evaluate.motion import best_lag, correlation, evaluate_voice, lip_curves, score_motion, syllable_envelope
 from tests.tolerances import assert_close
 
 
@@ -92,3 +95,14 @@ def test_syllable_envelope_rises_with_loudness() -> None:
     envelope = syllable_envelope(sound, 50)
     assert envelope.shape == (50,)
     assert_close(envelope[35:45].mean() - envelope[5:15].mean(), torch.tensor(0.5), "envelope of noise")
+
+
+def test_a_mouth_that_follows_loudness_scores_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = torch.randn(48000, generator=torch.Generator().manual_seed(0)) * 0.1
+    sound[16000:32000] *= 1e-4
+    loudness = syllable_envelope(sound, 75)
+    monkeypatch.setattr(motion, "generate_landmarks", lambda *_: mouth(loudness.clamp_min(loudness.max() - 0.75), loudness * 0))
+    scores = evaluate_voice(MotionModel(MotionConfig()), sound)
+    assert scores.envelope > 0.99
+    assert 15 <= scores.pauses <= 25
+    assert scores.pause_opening < 0.05
