@@ -14,7 +14,7 @@ from r2talker.ingest.config import IngestConfig
 from r2talker.subject.config import SubjectConfig
 from r2talker.train.config import TrainConfig
 
-SPEECH_SECONDS = 5.0
+SPEECH_SECONDS = 4.0
 SPEECH_SEED = 1000
 
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
             video=args.folder / "subject.mp4",
             avatar=avatar,
             ingest=IngestConfig(size=128),
-            train=TrainConfig(head_steps=2500, torso_steps=500),
+            train=TrainConfig(head_steps=1700, torso_steps=400),
         )
         text = create(line, progress)
         speech = synthesise_speech(SPEECH_SECONDS, SPEECH_SEED)
