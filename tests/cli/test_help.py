@@ -1,0 +1,128 @@
+"""What the commands say about themselves, and how they end."""
+
+import re
+from dataclasses import fields
+from importlib import import_module
+
+import pytest
+
+import r2talker
+from r2talker.cli.main import VERBS, run, usage
+from r2talker.errors import R2TalkerError
+from r2talker.ingest.config import IngestConfig
+from r2talker.train.config import SamplingConfig, TrainConfig
+from tests.cli.conftest import Command
+
+UNITS = {
+    "create": ("pixels", "s to 5 min", "Seconds between checkpoints", "Rays per step"),
+    "ingest": ("Side of the square pictures, pixels", "Focal length in pixels", "first so many seconds"),
+    "train": ("pixels", "Seconds between preview pictures", "Share of rays", "range [-1, 1]"),
+    "render": ("25 frames per second", "pixels", "percent of the picture", "R,G,B of 0 to 255", "(T, 68, 3)", "(T, 16, K)"),
+    "evaluate": ("held-out", "evaluation.json"),
+    "info": ("Avatar or dataset folder",),
+    "demo": ("minutes on two CPU cores",),
+}
+
+
+def flat(text: str) -> str:
+    """Without the boxes and line breaks of the help."""
+    return re.sub(r"[\s│╭╮╰╯─]+", " ", text)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_says_units_and_defaults(command: Command, verb: str) -> None:
+    outcome = command(verb, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    text = flat(outcome.out)
+    assert f"usage: r2talker {verb}" in text
+    for words in UNITS[verb]:
+        assert words in text
+    # Every option says whether it must be given or what holds without it.
+    options = re.findall(r"(?:^|\n)│ (--[\w-]+|-o)", outcome.out)
+    assert text.count("(default: ") + text.count("(required)") >= len(options)
+
+
+@pytest.mark.parametrize(
+    ("verb", "settings"),
+    [
+        ("create", IngestConfig),
+        ("create", TrainConfig),
+        ("ingest", IngestConfig),
+        ("train", TrainConfig),
+        ("train", SamplingConfig),
+    ],
+)
+def test_every_setting_is_an_option_with_its_default(command: Command, verb: str, settings: type) -> None:
+    text = flat(command(verb, "--help").out)
+    for field in fields(settings):
+        option = f"--{field.name.replace('_', '-')}"
+        if field.name == "sampling":
+            continue
+        assert option in text
+        described = text.split(f" {option} ", 1)[1].split(" --", 1)[0]
+        assert f"(default: {field.default})" in described
+
+
+def test_the_overview_names_every_command(command: Command) -> None:
+    for arguments in ((), ("--help",), ("-h",), ("help",)):
+        outcome = command(*arguments)
+        assert (outcome.code, outcome.out, outcome.err) == (0, usage() + "\n", "")
+    for verb, text in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(text)}$", usage(), re.MULTILINE)
+        assert callable(import_module(f"r2talker.cli.{verb}").main)
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version(command: Command, flag: str) -> None:
+    assert command(flag).out.strip() == r2talker.__version__
+
+
+def test_an_unknown_command(command: Command) -> None:
+    outcome = command("sing", "song.wav")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"r2talker: there is no command 'sing'; choose one of {', '.join(VERBS)}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("render",),
+        ("render", "a.avatar"),
+        ("train", "r2talker"),
+        ("ingest", "a.mp4", "b", "--size", "big"),
+        ("info", "a", "--colour"),
+    ],
+)
+def test_wrong_arguments(command: Command, arguments: tuple[str, ...]) -> None:
+    outcome = command(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Traceback" not in outcome.err
+    assert f"r2talker {arguments[0]}" in outcome.err
+
+
+def test_ctrl_c(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("r2talker.cli.info.main", stop)
+    outcome = command("info", "a.avatar")
+    assert outcome.code == 130
+    assert outcome.err == "r2talker info: stopped; the same command goes on from here\n"
+
+
+def test_errors_are_one_line_whatever_their_text(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise R2TalkerError("the file\nis   broken;\tmend it")
+
+    monkeypatch.setattr("r2talker.cli.info.main", fail)
+    outcome = command("info", "a.avatar")
+    assert (outcome.code, outcome.err) == (2, "r2talker info: the file is broken; mend it\n")
+
+
+def test_mistakes_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("r2talker.cli.info.main", fail)
+    with pytest.raises(ZeroDivisionError):
+        run(["info", "a.avatar"])
