@@ -126,6 +126,13 @@ def test_other_settings_are_refused(trained: Trained, dataset: DatasetFolder, me
     assert AvatarFolder(folder).weights.stat().st_mtime_ns == before
 
 
+def test_an_avatar_without_the_traces_of_its_training_is_known(avatar: Avatar, dataset: DatasetFolder, tmp_path: Path) -> None:
+    avatar.save(tmp_path / "moved.avatar")
+    assert train_avatar("r2talker", dataset.root, tmp_path / "moved.avatar", TRAINING, MOTION).current
+    other = dataclasses.replace(TRAINING, rays=128)
+    refused("other settings", "r2talker", dataset.root, tmp_path / "moved.avatar", other, MOTION)
+
+
 def test_another_dataset_is_refused(trained: Trained, dataset: DatasetFolder, tmp_path: Path) -> None:
     copy = DatasetFolder(shutil.copytree(dataset.root, tmp_path / "other.dataset"))
     value = json.loads(copy.info.read_text())
