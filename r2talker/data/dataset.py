@@ -42,6 +42,11 @@ class Dataset:
         return replace(self, c2w=self.c2w.to(device))
 
     @property
+    def rest(self) -> Float[Tensor, "68 3"]:
+        """The person's rest landmarks in the head frame, metres."""
+        return torch.tensor(self.info.landmark_base)
+
+    @property
     def train(self) -> range:
         """Frames of the training split."""
         return range(self.info.train_frames)

@@ -144,8 +144,7 @@ def _motion_scores(avatar: Avatar, data: Dataset) -> tuple[float, float]:
     samples = advance_sound(read_pcm(data.folder.audio), int(avatar.motion.sound_lag)).to(avatar.device)
     made = generate_landmarks(avatar.motion, samples).cpu()
     frames = slice(data.held_out.start, min(data.held_out.stop, len(made)))
-    base = torch.tensor(data.info.landmark_base)
-    made, tracked = (base + values[frames] / data.info.landmark_scale for values in (made, data.displacements))
+    made, tracked = (data.rest + values[frames] / data.info.landmark_scale for values in (made, data.displacements))
     distance = data.c2w[frames, :3, 3].norm(dim=-1).mean() / SCENE_SCALE
     flat = (made - tracked)[:, 48:, :2].norm(dim=-1).mean()
     pixels = float(flat / distance * data.info.focal * (512 / data.info.size))

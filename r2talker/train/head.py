@@ -32,7 +32,7 @@ class Conditions:
 
 @dataclass
 class HeadPhase:
-    """Trains `model.head` on the training split."""
+    """Trains `model.head` on the training split; `order` lists the frames of an epoch, shuffled anew in each."""
 
     model: TalkingHead
     dataset: Dataset
@@ -44,6 +44,7 @@ class HeadPhase:
     steps: int
     rays: int
     occupancy_cells: int
+    order: list[int]
     name: str = "head"
 
     @property
@@ -63,7 +64,7 @@ class HeadPhase:
 
     def prepare(self, step: int) -> None:
         if step % self.config.occupancy_interval == 0:
-            frame = frame_of_step(len(self.dataset.train), self.config.seed + 1, step)
+            frame = self.order[frame_of_step(len(self.order), self.config.seed + 1, step)]
             with torch.no_grad():
                 code = self.frame_code(frame, self.conditions.windows[frame], frame)
                 generator = step_generator(self.config.seed + 1, step, self.device)
@@ -71,7 +72,7 @@ class HeadPhase:
 
     def loss(self, step: int) -> StepLoss:
         generator = step_generator(self.config.seed, step, self.device)
-        frame = frame_of_step(len(self.dataset.train), self.config.seed, step)
+        frame = self.order[frame_of_step(len(self.order), self.config.seed, step)]
         size = self.pictures.size
         pixels = sample_pixels(self.regions[frame], size, self.rays, self.config.sampling, generator)
         camera = self.dataset.camera(frame, size)

@@ -11,6 +11,8 @@ from r2talker.data.regions import Region, face_region, mask_region, padded_regio
 from r2talker.train.config import SamplingConfig
 
 LIPS, EYES = slice(48, 68), slice(36, 48)
+REPEATS = 3
+"""Times a rare frame is shown per epoch."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,18 @@ def frame_regions(dataset: Dataset, pictures: Pictures, frame: int) -> FrameRegi
     )
 
 
+def rehearsal(dataset: Dataset) -> list[int]:
+    """Training frames of one epoch: frames that are rare and must not be missed, closed eyes and wide open mouths, stand there thrice.
+
+    Closed: less than half the usual eye opening. Wide: among the widest tenth of the mouth openings.
+    """
+    frames = slice(dataset.train.start, dataset.train.stop)
+    eye, points = dataset.eye[frames], dataset.displacements[frames] + dataset.rest * dataset.info.landmark_scale
+    opening = (points[:, 66] - points[:, 62]).norm(dim=-1)
+    rare = (eye < eye.median() / 2) | (opening > torch.quantile(opening, 0.9))
+    return [frame for frame in dataset.train for _ in range(REPEATS if rare[frame] else 1)]
+
+
 def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
     """The random numbers of one step, independent of all other steps."""
     generator = torch.Generator(device)
@@ -44,7 +58,7 @@ def step_generator(seed: int, step: int, device: torch.device) -> torch.Generato
 
 
 def frame_of_step(frames: int, seed: int, step: int) -> int:
-    """Frames in shuffled order, each once per epoch."""
+    """Numbers below `frames` in shuffled order, each once per epoch."""
     epoch, position = divmod(step, frames)
     generator = torch.Generator().manual_seed(seed * 7919 + epoch)
     return int(torch.randperm(frames, generator=generator)[position])

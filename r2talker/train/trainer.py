@@ -30,7 +30,7 @@ from r2talker.train.loop import RunFolder, run_phase
 from r2talker.train.motion import train_motion
 from r2talker.train.motion_config import MotionTrainingConfig
 from r2talker.train.phase import Phase
-from r2talker.train.sampling import frame_regions
+from r2talker.train.sampling import frame_regions, rehearsal
 from r2talker.train.scalar_log import ScalarLog
 from r2talker.train.torso import TorsoPhase
 
@@ -107,6 +107,7 @@ class Trainer:
             model, dataset, pictures, conditions, regions, RenderSettings(), config,
             steps=config.head_steps or (12000 if gpu else 6000), rays=rays,
             occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
+            order=rehearsal(dataset),
         )  # fmt: skip
         torso = TorsoPhase(
             model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 1500), rays=TORSO_RAYS * rays

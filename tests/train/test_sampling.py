@@ -1,6 +1,7 @@
 """Which frame and which pixels a step looks at."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from r2talker.train.sampling import (
     frame_of_step,
     frame_regions,
     pixels_inside,
+    rehearsal,
     sample_pixels,
     step_generator,
 )
@@ -87,3 +89,15 @@ def test_regions_of_a_real_frame_lie_around_their_features(data: Dataset) -> Non
     rows, columns = torch.nonzero(pictures.head[0]).unbind(-1)
     assert regions.head.contains(rows, columns).all()
     assert regions.lips.top > regions.eyes.top
+
+
+def test_closed_eyes_and_wide_mouths_are_rehearsed(data: Dataset) -> None:
+    count = len(data.train)
+    eye = torch.full((data.info.frames,), 0.3)
+    eye[3] = 0.05
+    displacements = torch.zeros(data.info.frames, 68, 3)
+    displacements[7, 66, 1] = -1.0  # the lower lip goes down
+    order = Counter(rehearsal(replace(data, eye=eye, displacements=displacements)))
+    assert sorted(order) == list(data.train)
+    assert {frame for frame, times in order.items() if times > 1} == {3, 7}
+    assert sum(order.values()) == count + 2 * (order[3] - 1)
