@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
             video=args.folder / "subject.mp4",
             avatar=avatar,
             ingest=IngestConfig(size=128),
-            train=TrainConfig(head_steps=2100, torso_steps=700),
+            train=TrainConfig(head_steps=1800, torso_steps=500),
         )
         text = create(line, progress)
         speech = synthesise_speech(SPEECH_SECONDS, SPEECH_SEED)
