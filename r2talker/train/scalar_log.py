@@ -33,7 +33,11 @@ class ScalarLog:
             self._records = RecordWriter(self.path.open("wb", buffering=0))
         except OSError as error:
             raise self._failure(error) from error
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        try:
+            self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        except R2TalkerError:
+            self._records.close()
+            raise
         return self
 
     def __call__(self, name: str, value: float, step: int) -> None:

@@ -1,7 +1,6 @@
 """End to end on the CPU: a clip becomes an avatar, which speaks into a video; and the same verbs one by one."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,12 +40,10 @@ def test_from_a_clip_to_a_talking_video(command: Command, film: Callable[..., Pa
 
     # Again: nothing is left to do but to look.
     before = {path: path.stat().st_mtime_ns for path in (avatar / "weights.safetensors", dataset / "dataset.json")}
-    begun = time.monotonic()
     again = command(*create)
     assert again.code == 0
     assert again.out == made.out
     assert [line.split(":")[0] for line in again.err.splitlines()] == ["evaluation"]
-    assert time.monotonic() - begun < 10
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
     speech, talk = tmp_path / "speech.wav", tmp_path / "talk.mp4"

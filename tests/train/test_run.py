@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,12 +100,11 @@ def test_the_avatar_says_where_it_comes_from(trained: Trained) -> None:
 def test_a_finished_run_is_left_alone(trained: Trained, dataset: DatasetFolder) -> None:
     folder = trained("r2talker")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    recorder, begun = Recorder(), time.monotonic()
+    recorder = Recorder()
     # Neither the rhythm of checkpoints nor that of previews changes what is trained.
     config = dataclasses.replace(TRAINING, checkpoint_seconds=5, preview_seconds=5)
     report = train_avatar("r2talker", dataset.root, folder, config, MOTION, recorder)
     assert report.current
-    assert time.monotonic() - begun < 2
     assert recorder.begun == []
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
