@@ -1,7 +1,6 @@
 """Steps are skipped when current, redone when stale, and go on where an interrupted run stopped."""
 
 import errno
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -93,7 +92,7 @@ def test_a_full_disk_leaves_nothing_that_counts_as_done(workspace: Workspace, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     wider = replace(workspace, config=replace(workspace.config, feature_width=24))
-    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(R2TalkerError, match="No space left"):
         run_steps(wider)
     monkeypatch.undo()
