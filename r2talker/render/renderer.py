@@ -3,6 +3,8 @@
 from r2talker.model.ambient import AmbientConditioning
 from r2talker.model.head import Head
 from r2talker.ops.render_head.networks import AmbientNetworks, HeadNetworks
+from r2talker.model.torso import Torso
+from r2talker.ops.render_torso.networks import TorsoNetworks
 
 
 def networks(head: Head) -> HeadNetworks:
@@ -18,3 +20,10 @@ def networks(head: Head) -> HeadNetworks:
     return HeadNetworks(
         grid.layout, grid.embeddings, first, second, third, color, rgb, ambient, film=ambient is None, eye=head.config.eye
     )
+
+
+def torso_networks(torso: Torso) -> TorsoNetworks:
+    """The tensors of a torso, by the names of `r2talker.ops.render_torso`."""
+    deform = [layer.weight for layer in torso.deform_net.layers]
+    color = [layer.weight for layer in torso.color_net.layers]
+    return TorsoNetworks(torso.grid.layout, torso.grid.embeddings, *deform, *color, shrink=torso.config.shrink)
