@@ -14,7 +14,8 @@ from r2talker.ops.render_head.networks import HeadNetworks
 from r2talker.ops.render_head.reference import Marching
 
 PARTS = (
-    "cuda/device.cuh", "cuda/mlp.cuh", "cuda/grid.cuh", "cuda/rays.cuh", "cuda/head_weights.cuh", "render_head/render.cu",
+    "cuda/device.cuh", "cuda/mlp.cuh", "cuda/grid.cuh", "cuda/rays.cuh", "cuda/head_weights.cuh", "cuda/head_eval.cuh",
+    "render_head/render.cu",
 )  # fmt: skip
 PACK = 4
 """Table rows per entry: measured in docs/performance.md."""

@@ -1,22 +1,8 @@
 // Pictures of the head in two passes: rays that meet occupied cells are listed, then persistent warps take rays off that list,
 // one to a lane, and evaluate 32 samples at a time, each lane going on with its ray until it is opaque or leaves.
 //
-// Parts of one translation unit, in this order: device.cuh mlp.cuh grid.cuh rays.cuh head_weights.cuh render.cu.
+// Parts of one translation unit, in this order: device.cuh mlp.cuh grid.cuh rays.cuh head_weights.cuh head_eval.cuh render.cu.
 // Defined by the host besides what those ask for: PACK (rows per table entry).
-
-#define WARPS 4
-
-// Zero before every picture.
-struct Counters {
-  u32 listed, taken, samples, unused;
-};
-
-// A ray that has something to see. complete: the mask covers all of it.
-struct alignas(16) Listed {
-  u32 pixel_and_complete;
-  float t;
-  u64 mask;
-};
 
 extern "C" __global__ void fold_weights(
     HeadWeights* out, const HeadMatrices* matrices, const float* code, const float* eye, const float* individual, Counters* counters) {
@@ -80,64 +66,6 @@ extern "C" __global__ void list_rays(
     if (depth) depth[first + pixel] = 0.f;
   }
 }
-
-// What a warp keeps in shared memory beside the weights.
-struct Desk {
-  float4 answer[32];    // density's exponent and three colour sums of each row
-  u32 direction[32][8]; // spherical harmonics of each row's ray, as halves
-};
-
-struct ShadeShared {
-  HeadWeights weights;
-  Desk desks[WARPS];
-  u32 levels[(POS_GROUPS + AMB_GROUPS) * 4 * 8];
-};
-
-// Density exponent and colour sums of the warp's rows into the desk. x, y, z: position of row `lane`.
-__device__ __forceinline__ void evaluate(
-    ShadeShared& s, Desk& desk, Table<POS_CHANNELS, PACK> table, Table<2, PACK> ambient_table, float x, float y, float z, int lane) {
-  int g = lane >> 2, q = lane & 3;
-  u32 hidden[2][4][4];
-  float c[2][8][4];
-  {
-    u32 features[2][IN_STEPS][4];
-    encode_rows<POS_CHANNELS, PACK, POS_GROUPS, POS_DEEP>(features, 0, table, s.levels, x, y, z, lane);
-#if AMBIENT
-    float u, v;
-    ambient_coordinate(s.weights, features, u, v, lane);
-    encode_rows<2, PACK, AMB_GROUPS, 0>(features, POS_STEPS, ambient_table, s.levels + POS_GROUPS * 32, u, v, 0.f, lane);
-#endif
-    start_with(c, s.weights.first_bias, q);
-    multiply(c, features, s.weights.first, lane);
-  }
-  activate(hidden, c);
-  start_with(c, s.weights.second_bias, q);
-  multiply(c, hidden, s.weights.second, lane);
-  activate(hidden, c);
-  float sigma[2][4] = {}, rgb[2][4] = {};
-  multiply_narrow(sigma, hidden, s.weights.sigma, lane);
-  u32 direction[2][1][4];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) direction[i / 4][0][i % 4] = desk.direction[16 * (i / 4) + 8 * (i % 2) + g][4 * (i / 2 % 2) + q];
-  start_with(c, s.weights.joint_bias, q);
-  multiply(c, direction, s.weights.direction, lane);
-  multiply(c, hidden, s.weights.joint, lane);
-  activate(hidden, c);
-  multiply_narrow(rgb, hidden, s.weights.rgb, lane);
-#pragma unroll
-  for (int r = 0; r < 4; ++r) {
-    float* answer = reinterpret_cast<float*>(&desk.answer[8 * r + g]);
-    if (q == 0) {
-      answer[0] = sigma[r / 2][2 * (r % 2)];
-      answer[1] = rgb[r / 2][2 * (r % 2)];
-      answer[2] = rgb[r / 2][2 * (r % 2) + 1];
-    }
-    if (q == 1) answer[3] = rgb[r / 2][2 * (r % 2)];
-  }
-  __syncwarp();
-}
-
-__device__ __forceinline__ float sigmoid(float v) { return __fdividef(1.f, 1.f + __expf(-v)); }
 
 // A lane's ray and what it has gathered.
 struct Gathered {
@@ -212,8 +140,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS) shade_rays(
   fetch_block(&s.weights, weights + frame);
   for (int i = threadIdx.x; i < (POS_GROUPS + AMB_GROUPS) * 32; i += blockDim.x) s.levels[i] = levels[i];
   __syncthreads();
-  Table<POS_CHANNELS, PACK> position_table = {reinterpret_cast<decltype(Table<POS_CHANNELS, PACK>::rows)>(table)};
-  Table<2, PACK> ambient = {reinterpret_cast<decltype(Table<2, PACK>::rows)>(ambient_table)};
+  Tables tables = make_tables(table, ambient_table);
   Desk& desk = s.desks[threadIdx.x / 32];
   Scene scene = *scenes;
   Gathered mine;
@@ -242,8 +169,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS) shade_rays(
       mine.walk.mask >>= skipped;
     }
     __syncwarp();
-    evaluate(s, desk, position_table, ambient, position(mine.ray, mine.walk.t, 0), position(mine.ray, mine.walk.t, 1),
-             position(mine.ray, mine.walk.t, 2), lane);
+    evaluate(s, desk, tables, mine.ray, mine.walk.t, lane, NoRecord());
     samples += 32 - __popc(idle);
     if (mine.alive) {
       add_sample(mine, desk.answer[lane], scene, bits);
