@@ -9,6 +9,9 @@
 extern "C" char __start_simt_shared[] __attribute__((weak, visibility("hidden")));
 extern "C" char __stop_simt_shared[] __attribute__((weak, visibility("hidden")));
 
+// The emulator's own hot paths run unchecked; they are tested with the checks' absence in mind, kernels never use this.
+#define SIMT_PLAIN __attribute__((no_sanitize_address, no_sanitize_undefined))
+
 namespace simt {
 
 constexpr unsigned MAX_THREADS = 1024, LANES = 32, FULL_MASK = 0xffffffffu;
@@ -90,7 +93,7 @@ simt_switch:
   ret
 .size simt_switch, . - simt_switch
 )");
-static inline void change(Context& from, Context& to) { simt_switch(&from, to); }
+SIMT_PLAIN static inline void change(Context& from, Context& to) { simt_switch(&from, to); }
 static void prepare(Context& context, char* stack, void (*entry)()) {
   void** top = reinterpret_cast<void**>(stack + SIMT_STACK_BYTES);
   *--top = nullptr;  // keeps the alignment that a call leaves
@@ -99,7 +102,7 @@ static void prepare(Context& context, char* stack, void (*entry)()) {
   context = top;
 }
 #else
-static inline void change(Context& from, Context& to) { swapcontext(&from, &to); }
+SIMT_PLAIN static inline void change(Context& from, Context& to) { swapcontext(&from, &to); }
 static void prepare(Context& context, char* stack, void (*entry)()) {
   getcontext(&context);
   context.uc_stack.ss_sp = stack;
@@ -180,7 +183,7 @@ static void say_barrier_and_exits() {
 }
 
 // Next set bit after (or before, in reverse) a place, cyclic.
-static inline unsigned next_bit(u32 bits, unsigned place) {
+SIMT_PLAIN static inline unsigned next_bit(u32 bits, unsigned place) {
   if (reverse_order) {
     u32 below = bits & ((1u << place) - 1);
     return 31 - __builtin_clz(below ? below : bits);
@@ -189,7 +192,7 @@ static inline unsigned next_bit(u32 bits, unsigned place) {
   return __builtin_ctz(above ? above : bits);
 }
 
-static inline void resume_next(Context& from, unsigned warp, unsigned lane) {
+SIMT_PLAIN static inline void resume_next(Context& from, unsigned warp, unsigned lane) {
   u32 lanes = warps[warp].ready;
   if (!lanes) {
     ready_warps &= ~(1u << warp);
@@ -206,14 +209,14 @@ static inline void resume_next(Context& from, unsigned warp, unsigned lane) {
   change(from, next->context);
 }
 
-static inline void wait(Fiber* self, const char* name) {
+SIMT_PLAIN static inline void wait(Fiber* self, const char* name) {
   self->waits_for = name;
   resume_next(self->context, self->warp, self->lane);
   self->waits_for = nullptr;
 }
 
 // Lets others go on, other warps first: for loops that wait for another thread.
-static void yield() {
+SIMT_PLAIN static void yield() {
   Fiber* self = current;
   Warp& warp = warps[self->warp];
   warp.ready |= 1u << self->lane;
@@ -223,7 +226,7 @@ static void yield() {
   resume_next(self->context, next, lane);
 }
 
-static void release_barrier() {
+SIMT_PLAIN static void release_barrier() {
   barrier_result = barrier_sum;
   barrier_sum = barrier_count = 0;
   barrier_epoch++;
@@ -234,7 +237,7 @@ static void release_barrier() {
 }
 
 // Returns the sum of what the threads brought.
-static unsigned barrier(unsigned value) {
+SIMT_PLAIN static unsigned barrier(unsigned value) {
   Fiber* self = current;
   barrier_sum += value;
   if (++barrier_count == alive_count) {
@@ -246,12 +249,12 @@ static unsigned barrier(unsigned value) {
   return barrier_result;
 }
 
-static void leave_group(Warp& warp, u32 group) {
+SIMT_PLAIN static void leave_group(Warp& warp, u32 group) {
   warp.groups[group] = warp.groups[--warp.group_count];
 }
 
 // Waits until every lane of the mask is here; the last one computes for all.
-static void collective(const char* name, u32 mask, Finish finish, void* operands) {
+SIMT_PLAIN static void collective(const char* name, u32 mask, Finish finish, void* operands) {
   Fiber* self = current;
   Warp& warp = warps[self->warp];
   u32 bit = 1u << self->lane;
@@ -268,7 +271,7 @@ static void collective(const char* name, u32 mask, Finish finish, void* operands
   warp.ready |= mask & ~bit;
 }
 
-__attribute__((noinline)) static void run_thread() {
+SIMT_PLAIN __attribute__((noinline)) static void run_thread() {
   kernel_body(kernel_arguments);
   Fiber* self = current;
   Warp& warp = warps[self->warp];
@@ -279,7 +282,7 @@ __attribute__((noinline)) static void run_thread() {
   __builtin_unreachable();
 }
 
-static void run_block() {
+SIMT_PLAIN static void run_block() {
   unsigned warp_count = (thread_count + LANES - 1) / LANES;
   // 0xff bytes are not-a-number as float and as half and -1 as an integer: reading what nobody wrote shows.
   if (__start_simt_shared) memset(__start_simt_shared, 0xff, __stop_simt_shared - __start_simt_shared);

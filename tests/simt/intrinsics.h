@@ -20,7 +20,7 @@ struct Shuffle {
 enum ShuffleKind { INDEX, XOR, UP, DOWN };
 
 // Lane that is read; the own lane where the segment ends.
-static inline int source_lane(ShuffleKind kind, int lane, int operand, int width) {
+SIMT_PLAIN static inline int source_lane(ShuffleKind kind, int lane, int operand, int width) {
   int first = lane & ~(width - 1), last = first + width - 1;
   if (kind == INDEX) return first + (operand & (width - 1));
   int source = kind == XOR ? (lane ^ operand) : kind == UP ? lane - operand : lane + operand;
@@ -29,7 +29,7 @@ static inline int source_lane(ShuffleKind kind, int lane, int operand, int width
 }
 
 template <ShuffleKind KIND, class T>
-static void finish_shuffle(u32 mask, void** operands) {
+SIMT_PLAIN static void finish_shuffle(u32 mask, void** operands) {
   for (u32 left = mask; left; left &= left - 1) {
     int lane = __builtin_ctz(left);
     auto* mine = static_cast<Shuffle<T>*>(operands[lane]);
@@ -50,7 +50,7 @@ static inline T shuffle(const char* name, u32 mask, T value, int operand, int wi
 
 struct Vote { u32 value, result; };
 
-static void finish_ballot(u32 mask, void** operands) {
+SIMT_PLAIN static void finish_ballot(u32 mask, void** operands) {
   u32 votes = 0;
   for (u32 left = mask; left; left &= left - 1) {
     int lane = __builtin_ctz(left);
@@ -61,7 +61,7 @@ static void finish_ballot(u32 mask, void** operands) {
 
 // The three votes are different collectives, as on the device: KIND keeps them apart.
 template <int KIND>
-static void finish_vote(u32 mask, void** operands) { finish_ballot(mask, operands); }
+SIMT_PLAIN static void finish_vote(u32 mask, void** operands) { finish_ballot(mask, operands); }
 
 template <int KIND>
 static inline u32 vote(const char* name, u32 mask, u32 value) {
@@ -74,7 +74,7 @@ template <class T>
 struct Match { T value; u32 result; };
 
 template <class T>
-static void finish_match(u32 mask, void** operands) {
+SIMT_PLAIN static void finish_match(u32 mask, void** operands) {
   for (u32 left = mask; left; left &= left - 1) {
     auto* mine = static_cast<Match<T>*>(operands[__builtin_ctz(left)]);
     mine->result = 0;
@@ -88,7 +88,7 @@ static void finish_match(u32 mask, void** operands) {
 enum ReduceKind { ADD, MIN, MAX, AND, OR, EXOR };
 
 template <ReduceKind KIND, class T>
-static inline T combine(T a, T b) {
+SIMT_PLAIN static inline T combine(T a, T b) {
   if (KIND == ADD) return T(u32(a) + u32(b));
   if (KIND == MIN) return a < b ? a : b;
   if (KIND == MAX) return a > b ? a : b;
@@ -96,7 +96,7 @@ static inline T combine(T a, T b) {
 }
 
 template <ReduceKind KIND, class T>
-static void finish_reduce(u32 mask, void** operands) {
+SIMT_PLAIN static void finish_reduce(u32 mask, void** operands) {
   T result = static_cast<T*>(operands[__builtin_ctz(mask)])[0];
   for (u32 left = mask & (mask - 1); left; left &= left - 1)
     result = combine<KIND, T>(result, static_cast<T*>(operands[__builtin_ctz(left)])[0]);
@@ -110,7 +110,7 @@ static inline T reduce(const char* name, u32 mask, T value) {
   return mine[1];
 }
 
-static void finish_nothing(u32, void**) {}
+SIMT_PLAIN static void finish_nothing(u32, void**) {}
 
 template <class T>
 static inline T exchange(T* address, T value) {

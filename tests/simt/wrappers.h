@@ -75,7 +75,7 @@ struct Mma {
   u32 a[4], b[2];
 };
 
-static void finish_mma(u32, void** operands) {
+SIMT_PLAIN static void finish_mma(u32, void** operands) {
   float a[16][16];
   Row4 b[16][2];
   for (int lane = 0; lane < 32; lane++) {
@@ -117,7 +117,7 @@ struct Matrices {
 };
 
 template <int COUNT, bool TRANSPOSED>
-static void finish_ldmatrix(u32, void** operands) {
+SIMT_PLAIN static void finish_ldmatrix(u32, void** operands) {
   for (int matrix = 0; matrix < COUNT; matrix++) {
     u16 values[8][8];
     for (int row = 0; row < 8; row++) memcpy(values[row], static_cast<Matrices*>(operands[matrix * 8 + row])->row, 16);
