@@ -30,11 +30,9 @@ from typing import Any
 
 HEADER = Path(__file__).with_name("simt.h")
 UNDEFINED = "alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero,null,bool,return,unreachable,vla-bound"
-FLAGS = (
-    "-std=c++17 -O1 -g -fPIC -ffp-contract=off -fno-strict-aliasing -fvisibility=hidden -fno-gnu-unique -fno-exceptions "
-    "-fno-omit-frame-pointer -fno-stack-protector -Wall -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-variable "
-    "-Wno-unused-but-set-variable"
-).split()
+FLAGS = ["-std=c++17", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
+FLAGS += ["-fno-gnu-unique", "-fno-exceptions", "-fno-stack-protector", "-Wall", "-Wno-unknown-pragmas"]
+FLAGS += ["-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
 MEMORY = ["-fsanitize=kernel-address"] + [
     part
     for name in ("asan-instrumentation-with-call-threshold", "asan-stack", "asan-globals")
