@@ -10,14 +10,15 @@ extern "C" char __start_simt_shared[] __attribute__((weak, visibility("hidden"))
 extern "C" char __stop_simt_shared[] __attribute__((weak, visibility("hidden")));
 
 // The emulator's own hot paths run unchecked; they are tested with the checks' absence in mind, kernels never use this.
-#define SIMT_PLAIN __attribute__((no_sanitize_address, no_sanitize_undefined))
+#define SIMT_PLAIN __attribute__((no_sanitize_thread, no_sanitize_undefined))
 
 namespace simt {
 
 constexpr unsigned MAX_THREADS = 1024, LANES = 32, FULL_MASK = 0xffffffffu;
+constexpr unsigned MAX_COPIES = 32;
 constexpr size_t MAX_SHARED = 256 * 1024;
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SIMT_UCONTEXT)
 using Context = void*;
 #else
 using Context = ucontext_t;
@@ -25,11 +26,19 @@ using Context = ucontext_t;
 
 using Finish = void (*)(u32 mask, void** operands);
 
+struct Copy {
+  void* shared;
+  const void* global;
+  u32 group;
+};
+
 struct Fiber {
   Context context;
   uint3 thread;
   unsigned index, warp, lane;
   const char* waits_for;  // name of the collective, null while it runs
+  Copy copies[MAX_COPIES];  // asynchronous ones under way, the oldest first
+  u32 copy_count, committed;
 };
 
 // Lanes that arrived at one collective with one mask.
@@ -55,6 +64,7 @@ static char* stacks;
 static u32 ready_warps;
 static unsigned thread_count, alive_count, barrier_count, barrier_sum, barrier_result;
 static u64 barrier_epoch, clock_ticks;
+static void reset_clocks();
 static bool reverse_order;
 static char message[4096];
 static void (*kernel_body)(void*);
@@ -67,7 +77,7 @@ static Region image;  // this library's own code and data
 
 static dim3 grid_dim, block_dim, block_index;
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SIMT_UCONTEXT)
 // Saves what the ABI keeps over a call, on the stack that is left, and takes it from the one that is entered.
 extern "C" void simt_switch(void** from, void* to) __attribute__((visibility("hidden")));
 asm(R"(
@@ -290,6 +300,10 @@ SIMT_PLAIN static void run_block() {
   ready_warps = warp_count == LANES ? FULL_MASK : (1u << warp_count) - 1;
   alive_count = thread_count;
   barrier_count = barrier_sum = 0;
+  barrier_epoch++;
+#ifdef SIMT_CHECK_RACES
+  reset_clocks();
+#endif
   for (unsigned w = 0; w < warp_count; w++) {
     unsigned lanes = thread_count - w * LANES;
     warps[w].alive = warps[w].ready = lanes >= LANES ? FULL_MASK : (1u << lanes) - 1;
@@ -302,6 +316,7 @@ SIMT_PLAIN static void run_block() {
     fiber.warp = t / LANES;
     fiber.lane = t % LANES;
     fiber.waits_for = nullptr;
+    fiber.copy_count = fiber.committed = 0;
     prepare(fiber.context, stacks + size_t(t) * SIMT_STACK_BYTES, run_thread);
   }
   current = nullptr;

@@ -44,7 +44,7 @@ struct Kernel {
   }
 
   template <size_t... I>
-  __attribute__((no_sanitize_address, noinline)) static void call(void** arguments, std::index_sequence<I...>) {
+  __attribute__((no_sanitize_thread, noinline)) static void call(void** arguments, std::index_sequence<I...>) {
     function(*static_cast<P*>(arguments[I])...);
   }
   static void body(void* arguments) { call(static_cast<void**>(arguments), std::make_index_sequence<sizeof...(P)>{}); }

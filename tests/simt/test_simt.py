@@ -170,6 +170,14 @@ class TestErrors:
         kernels.launch("either", 1, 64, [out, 0])
         assert (out == 32).all()
 
+    def test_without_the_x86_switch(self) -> None:
+        source = """__global__ void sum(int* a) {
+            a[threadIdx.x] = __reduce_add_sync(~0u, threadIdx.x); __syncthreads(); if (a[0] && threadIdx.x == 50) __trap(); }"""
+        out = np.zeros(64, np.int32)
+        with pytest.raises(SimtError, match=r"__trap.*thread \(50, 0, 0\)"):
+            compile_source(source, flags=["-DSIMT_UCONTEXT"]).launch("sum", 1, 64, [out])
+        assert out.tolist() == [496] * 32 + [1520] * 32
+
     def test_a_source_that_does_not_compile(self) -> None:
         with pytest.raises(SimtError, match=r"kernel\.cu:2:"):
             compile_source("__global__ void kernel() {\n nonsense; }")
@@ -451,3 +459,63 @@ class TestLaunch:
     def test_an_unknown_kernel(self) -> None:
         with pytest.raises(SimtError, match="no kernel other: there are kernel"):
             compile_source("__global__ void kernel() {}").launch("other", 1, 1, [])
+
+
+RACES = [
+    ("__shared__ int x[64]; x[t] = t; a[t] = x[t ^ 32];", r"race: thread 32 wrote byte .*static shared.*thread 0 read"),
+    ("__shared__ int x[64]; x[t] = t; a[t] = x[t ^ 1];", "race"),
+    ("__shared__ int x[64]; x[t] = t; int y = __shfl_sync(~0u, t, 0); a[t] = x[t ^ 1] + y;", "race"),
+    (
+        "__shared__ int x[64]; x[t] = t; __syncthreads(); a[t] = x[t ^ 1]; x[t] = 0;",
+        "race: thread 33 read byte .*thread 32 wrote",
+    ),
+    ("DYNAMIC_SHARED(int, x); if (t < 2) x[0] = t;", "thread 1 wrote byte 0 of dynamic.*thread 0 wrote"),
+    ("__shared__ int x; if (t == 0) x = 0; __syncthreads(); x += t;", "race"),
+    ("__shared__ int x; if (t == 0) x = 0; atomicAdd(&x, 1);", "thread 1 updated.*thread 0 wrote"),
+    ("__shared__ __align__(16) uint4 x[64]; x[t] = uint4{}; u32 r[4]; ldmatrix_x4(r, &x[t]);", r"race: thread \d+ read"),
+    ("__shared__ int x[64]; x[t] = t; __syncwarp(t & 1 ? 0xaaaaaaaau : 0x55555555u); a[t] = x[t ^ 1];", "race"),
+]
+ORDERED = [
+    "__shared__ int x[64]; x[t] = t; __syncwarp(); a[t] = x[t ^ 1];",
+    "__shared__ int x[64]; x[t] = t; __syncthreads(); a[t] = x[t ^ 1]; __syncthreads(); x[t ^ 32] = 1;",
+    "__shared__ int x[64]; x[t] = t; __syncwarp(t & 2 ? 0xccccccccu : 0x33333333u); a[t] = x[t ^ 1];",
+    "__shared__ int x; if (t == 0) x = 0; __syncthreads(); atomicAdd(&x, 1); __syncthreads(); a[t] = x == 64 ? t ^ 1 : -1;",
+    "__shared__ short x[64]; x[t] = t; a[t] = x[t] ^ 1;",
+    """__shared__ int x[64]; x[t] = t; if (t % 4 < 2) __syncwarp(0x33333333u);
+       if (t % 4 == 1 || t % 4 == 2) __syncwarp(0x66666666u); if (t % 4 != 1) __syncwarp(0xddddddddu); a[t] = x[t] ^ 1;
+       if (t % 4 == 2) a[t] += x[t - 2] - t + 2;""",
+]
+
+
+class TestRaces:
+    @pytest.mark.parametrize("number", range(len(RACES)), ids=[body for body, _ in RACES])
+    def test_a_race_is_said(self, number: int) -> None:
+        with pytest.raises(SimtError, match=RACES[number][1]):
+            numbered([body for body, _ in RACES]).launch(f"kernel{number}", 1, 64, [np.zeros(64, np.int32)], 64)
+
+    @BOTH_ORDERS
+    @pytest.mark.parametrize("number", range(len(ORDERED)), ids=ORDERED)
+    def test_what_is_ordered_is_no_race(self, number: int, reverse: bool) -> None:
+        out = np.zeros(64, np.int32)
+        numbered(ORDERED).launch(f"kernel{number}", 1, 64, [out], reverse=reverse)
+        np.testing.assert_array_equal(out, np.arange(64) ^ 1)
+
+
+class TestAsynchronousCopies:
+    SOURCE = """
+        template <int LEFT> __global__ void copy(const uint4* in, uint4* out) {
+          __shared__ uint4 x[3][32];
+          for (int i = 0; i < 3; i++) { copy_async_16(&x[i][threadIdx.x], in + 32 * i + threadIdx.x); copy_async_commit(); }
+          copy_async_wait<LEFT>();
+          for (int i = 0; i < 3; i++) out[32 * i + threadIdx.x] = x[i][threadIdx.x];
+        }
+    """
+
+    @pytest.mark.parametrize("left", [0, 1, 3])
+    def test_bytes_come_with_the_wait_for_their_group(self, left: int) -> None:
+        given = np.arange(3 * 32 * 4, dtype=np.uint32).reshape(3, 128)
+        # Wide loads want addresses that are multiples of 16.
+        given, got = torch.from_numpy(given.view(np.int32)).clone(), torch.zeros(3, 128, dtype=torch.int32)
+        compile_source(self.SOURCE, kernels=["copy<0>", "copy<1>", "copy<3>"]).launch(f"copy<{left}>", 1, 32, [given, got])
+        assert torch.equal(got[: 3 - left], given[: 3 - left])
+        assert (got[3 - left :] == -1).all()
