@@ -106,7 +106,7 @@ class Kernels:
             raise SimtError(f"{kernel_name}: {len(args)} arguments, {len(kinds)} parameters ({' '.join(kinds)})")
         values = [_converted(f"{kernel_name}, argument {i}", k, a) for i, (k, a) in enumerate(zip(kinds, args, strict=True))]
         extents = [extent for extent in map(_extent, [*args, *buffers]) if extent]
-        regions = (_Region * max(len(extents), 1))(*extents)
+        regions = (_Region * max(len(extents), 1))(*(_Region(*extent) for extent in extents))
         pointers = (ctypes.c_void_p * max(len(values), 1))(*(ctypes.addressof(value) for value in values))
         how = _Launch(grid, block, shared_bytes, reverse, regions, len(extents), pointers)
         function = getattr(self.library, f"simt_launch_{self.numbers[kernel_name]}")
