@@ -5,9 +5,9 @@
 #define SIMT_STACK_BYTES (128 * 1024)
 #endif
 
-// Bounds of what __shared__ put into its section; absent if no kernel has static shared memory.
-extern "C" char __start_simt_shared[] __attribute__((weak, visibility("hidden")));
-extern "C" char __stop_simt_shared[] __attribute__((weak, visibility("hidden")));
+// Bounds of static shared memory, from shared.ld.
+extern "C" char __start_simt_shared[] __attribute__((visibility("hidden")));
+extern "C" char __stop_simt_shared[] __attribute__((visibility("hidden")));
 
 // The emulator's own hot paths run unchecked; they are tested with the checks' absence in mind, kernels never use this.
 #define SIMT_PLAIN __attribute__((no_sanitize_thread, no_sanitize_undefined))
@@ -295,7 +295,7 @@ SIMT_PLAIN __attribute__((noinline)) static void run_thread() {
 SIMT_PLAIN static void run_block() {
   unsigned warp_count = (thread_count + LANES - 1) / LANES;
   // 0xff bytes are not-a-number as float and as half and -1 as an integer: reading what nobody wrote shows.
-  if (__start_simt_shared) memset(__start_simt_shared, 0xff, __stop_simt_shared - __start_simt_shared);
+  memset(__start_simt_shared, 0xff, __stop_simt_shared - __start_simt_shared);
   memset(dynamic_shared, 0xff, dynamic_bytes);
   ready_warps = warp_count == LANES ? FULL_MASK : (1u << warp_count) - 1;
   alive_count = thread_count;

@@ -36,8 +36,9 @@ struct Kernel {
   using Function = void (*)(P...);
   static inline Function function;
 
+  static inline char text[256];  // no variable of a function: see shared.ld
+
   static const char* describe() {
-    static char text[256];
     char* end = text;
     ((end += snprintf(end, text + sizeof text - end, "%c%zu ", Kind<P>::letter, sizeof(P))), ...);
     return text;

@@ -13,7 +13,7 @@ Blocks run one after the other, the threads of a block take turns at collectives
 asynchronous copies arrive at the wait for their group. SimtError, with the place and the thread, comes of a deadlock, `__trap()`,
 undefined behaviour (misaligned vectors, indices outside arrays, signed overflow); unless `check_memory=False`, of a read or
 write outside every tensor given; unless `check_races=False`, of shared memory used by two threads with no `__syncthreads` or
-`__syncwarp` between (static shared memory of templates is not watched). Not covered: races in global memory and blocks that wait
+`__syncwarp` between. Not covered: races in global memory and blocks that wait
 for each other; a loop that waits for another thread must contain atomicCAS or __nanosleep. `__shared__` takes `__align__`, not
 `alignas`.
 """
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 HEADER = Path(__file__).with_name("simt.h")
+SHARED = HEADER.with_name("shared.ld")
 UNDEFINED = "alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero,null,bool,return,unreachable,vla-bound"
 FLAGS = ["-std=c++17", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
 FLAGS += ["-fno-gnu-unique", "-fno-exceptions", "-fno-stack-protector", "-Wall", "-Wno-unknown-pragmas"]
@@ -164,7 +165,7 @@ def _processor_flags() -> tuple[str, ...]:
 
 @functools.cache
 def _header_text() -> str:
-    return "".join(path.read_text() for path in sorted(HEADER.parent.glob("*.h")))
+    return "".join(path.read_text() for path in [*sorted(HEADER.parent.glob("*.h")), SHARED])
 
 
 def _build(compiler: str, text: str, options: tuple[str, ...]) -> Path:
@@ -180,7 +181,7 @@ def _build(compiler: str, text: str, options: tuple[str, ...]) -> Path:
         source.write_text(text)
         # Two steps: linking without the sanitizer options leaves their run time out, simt.h has its own.
         _call([compiler, *options, "-c", str(source), "-o", str(compiled)])
-        _call([compiler, "-shared", "-Wl,-Bsymbolic,-z,defs", str(compiled), "-o", str(linked)])
+        _call([compiler, "-shared", "-Wl,-Bsymbolic,-z,defs", f"-Wl,-T,{SHARED}", str(compiled), "-o", str(linked)])
         linked.replace(library)
     return library
 

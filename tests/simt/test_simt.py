@@ -30,10 +30,12 @@ def result(body: str, dtype: Any = np.int32, threads: int = 32, **how: Any) -> n
     return out
 
 
-def numbered(bodies: list[str]) -> Kernels:
+def numbered(bodies: list[str], before: str = "") -> Kernels:
     """Kernels with one parameter `a`, compiled at once: kernel0, kernel1, ..."""
     start = 'extern "C" __global__ void kernel'
-    return compile_source("".join(f"{start}{i}(int* a) {{ const int t = threadIdx.x; {b} }}\n" for i, b in enumerate(bodies)))
+    return compile_source(
+        before + "".join(f"{start}{i}(int* a) {{ const int t = threadIdx.x; {b} }}\n" for i, b in enumerate(bodies))
+    )
 
 
 class TestPlaces:
@@ -199,6 +201,22 @@ class TestShared:
         assert (poison == 0xFFFFFFFF).all()
         np.testing.assert_array_equal(out, np.arange(64) ^ 32)
 
+    def test_in_templates_and_functions(self) -> None:
+        source = """
+            template <class T> __device__ __forceinline__ T first(T v) {
+              __shared__ T x[32]; T old = x[threadIdx.x]; __syncthreads(); x[threadIdx.x] = v; __syncthreads(); return old + x[0];
+            }
+            __device__ __forceinline__ int last(int v) { __shared__ int x[32]; x[threadIdx.x] = v; __syncthreads(); return x[31]; }
+            __global__ void both(int* a, float* b) {
+              __shared__ int one; if (threadIdx.x == 0) one = 100; __syncthreads();
+              a[blockIdx.x * 32 + threadIdx.x] = first<int>(7 + threadIdx.x) + last(threadIdx.x) + one;
+              b[blockIdx.x * 32 + threadIdx.x] = first<float>(threadIdx.x);
+            }"""
+        a, b = np.zeros(64, np.int32), np.zeros(64, np.float32)
+        compile_source(source).launch("both", 2, 32, [a, b])
+        assert (a == -1 + 7 + 31 + 100).all()
+        assert np.isnan(b).all()
+
     def test_in_a_template_it_is_the_instance_s_own(self) -> None:
         kernels = compile_source(
             """template <int N> __global__ void fill(int* a) {
@@ -323,6 +341,7 @@ class TestLaunch:
 
 
 RACES = [
+    ("a[t] = shared_of<int>(t);", "race.*static"),
     ("__shared__ int x[64]; x[t] = t; a[t] = x[t ^ 32];", r"race: thread 32 wrote byte .*static shared.*thread 0 read"),
     ("__shared__ int x[64]; x[t] = t; a[t] = x[t ^ 1];", "race"),
     ("__shared__ int x[64]; x[t] = t; int y = __shfl_sync(~0u, t, 0); a[t] = x[t ^ 1] + y;", "race"),
@@ -349,10 +368,12 @@ ORDERED = [
 
 
 class TestRaces:
+    TEMPLATE = "template <class T> __device__ T shared_of(T v) { __shared__ T x[64]; x[threadIdx.x] = v; return x[threadIdx.x ^ 1]; }\n"
+
     @pytest.mark.parametrize("number", range(len(RACES)), ids=[body for body, _ in RACES])
     def test_a_race_is_said(self, number: int) -> None:
         with pytest.raises(SimtError, match=RACES[number][1]):
-            numbered([body for body, _ in RACES]).launch(f"kernel{number}", 1, 64, [np.zeros(64, np.int32)], 64)
+            numbered([body for body, _ in RACES], self.TEMPLATE).launch(f"kernel{number}", 1, 64, [np.zeros(64, np.int32)], 64)
 
     @BOTH_ORDERS
     @pytest.mark.parametrize("number", range(len(ORDERED)), ids=ORDERED)

@@ -55,9 +55,7 @@ static inline u32 relu_half(u32 half) { return (half & 0x8000u) || (half & 0x7ff
 static inline bool in_shared(const void* address, u64 bytes) {
   const char* place = static_cast<const char*>(address);
   if (place >= dynamic_shared && place + bytes <= dynamic_shared + dynamic_bytes) return true;
-  if (place + bytes > dynamic_shared && place < dynamic_shared + MAX_SHARED) return false;
-  // Static shared memory of templates lies outside the section, but in this library.
-  return reinterpret_cast<u64>(address) >= image.begin && reinterpret_cast<u64>(address) + bytes <= image.end;
+  return place >= __start_simt_shared && place + bytes <= __stop_simt_shared;
 }
 
 static inline void want_shared(const char* name, const void* address, u64 bytes) {
