@@ -1,4 +1,4 @@
-"""Pictures of a model, many at a time: fused kernels on CUDA, plain torch elsewhere."""
+"""The tensors of a model's networks, by the names that the fused passes give them."""
 
 from r2talker.model.ambient import AmbientConditioning
 from r2talker.model.head import Head
