@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ def new_parser(description: str | None, *, size: int = 512) -> argparse.Argument
     parser.add_argument("--size", type=int, default=size, help="side of the pictures in pixels")
     parser.add_argument("--quick", action="store_true", help="few repeats, to see that it runs")
     parser.add_argument("--record", action="store_true", help="append the rows to the table, if the tests pass here")
+    parser.add_argument("--commit", default="", help="commit of the code, where there is no git to ask")
     parser.add_argument("--table", type=Path, default=RESULTS, help="the table to append to")
     return parser
 
@@ -34,6 +36,9 @@ def conclude(results: Sequence[Result], args: argparse.Namespace, device: torch.
     """Append the results if that was asked for, and print their table last."""
     machine = describe_machine(device)
     if args.record:
+        machine = replace(machine, commit=args.commit or machine.commit)
+        if not machine.commit:
+            raise R2TalkerError("git does not say which commit this is; pass it as --commit, or leave out --record")
         append_results(args.table, results, machine, tests)
     print(f"\n{machine.device}, driver {machine.driver or '-'}, CUDA {machine.cuda or '-'}, torch {machine.torch}")
     print(results_table(results))

@@ -157,7 +157,7 @@ def _to_yuv(rgb: UInt8[ndarray, "height width 3"]) -> Any:
     """The picture as limited-range BT.601 yuv420p, padded to even sides; chroma is the mean of 2 x 2 pixels.
 
     BT.601 and not 709 because readers that ignore the file's colour tags (OpenCV among them) assume it. OpenCV converts because
-    swscale takes two to three times as long (docs/performance.md); it takes chroma from one pixel of four, hence the mean before.
+    swscale takes two to three times as long; it takes chroma from one pixel of four, hence the mean before.
     """
     height, width = rgb.shape[:2]
     if height % 2 or width % 2:
