@@ -1,0 +1,86 @@
+// What the compiler's instrumentation calls: undefined behaviour and, on request, accesses outside every buffer end the launch.
+// The library is linked without the sanitizers' own run time, so the host process lives on and gets the message.
+#pragma once
+
+namespace simt {
+
+struct Place {
+  const char* file;
+  u32 line, column;
+};
+
+static void undefined(const char* what, void* data) {
+  const Place& place = *static_cast<Place*>(data);
+  fail("%s at %s:%u:%u", what, place.file, place.line, place.column);
+}
+
+// Not itself checked: it would call itself.
+__attribute__((no_sanitize_address)) static bool contains(const Region& region, u64 begin, u64 end) { return begin >= region.begin && end <= region.end; }
+
+__attribute__((no_sanitize_address)) static void check_access(u64 address, u64 bytes, const char* what, const void* code) {
+  if (!current) return;
+  static const Region* last;
+  u64 end = address + bytes, stack = reinterpret_cast<u64>(stacks), shared = reinterpret_cast<u64>(dynamic_shared);
+  if (address - stack < u64(MAX_THREADS) * SIMT_STACK_BYTES) return;
+  if (address - shared < MAX_SHARED) {
+    if (end <= shared + dynamic_bytes) return;
+    fail("%s of %llu bytes at byte %llu of dynamic shared memory, which has %zu", what, bytes, address - shared, dynamic_bytes);
+  }
+  if (last >= regions && last < regions + region_count && contains(*last, address, end)) return;
+  if (contains(image, address, end)) return;
+  for (size_t r = 0; r < region_count; r++) {
+    last = &regions[r];
+    if (contains(*last, address, end)) return;
+  }
+  for (size_t r = 0; r < region_count; r++)
+    if (address + 4096 >= regions[r].begin && address < regions[r].end + 4096)
+      fail("%s of %llu bytes outside every buffer, at byte %lld of buffer %zu, which has %llu (code +0x%llx)", what, bytes,
+           (long long)(address - regions[r].begin), r, regions[r].end - regions[r].begin,
+           reinterpret_cast<u64>(code) - image.begin);
+  fail("%s of %llu bytes outside every buffer, at 0x%llx (code +0x%llx)", what, bytes, address,
+       reinterpret_cast<u64>(code) - image.begin);
+}
+
+}  // namespace simt
+
+#define SIMT_UNDEFINED(handler, what, ...) \
+  extern "C" __attribute__((visibility("hidden"))) void __ubsan_handle_##handler(void* data, ##__VA_ARGS__) { \
+    simt::undefined(what, data); \
+  }
+SIMT_UNDEFINED(out_of_bounds, "index outside its array", void*)
+SIMT_UNDEFINED(shift_out_of_bounds, "shift by a count outside the type", void*, void*)
+SIMT_UNDEFINED(add_overflow, "signed sum overflows", void*, void*)
+SIMT_UNDEFINED(sub_overflow, "signed difference overflows", void*, void*)
+SIMT_UNDEFINED(mul_overflow, "signed product overflows", void*, void*)
+SIMT_UNDEFINED(negate_overflow, "signed negation overflows", void*)
+SIMT_UNDEFINED(divrem_overflow, "division by zero or overflow", void*, void*)
+SIMT_UNDEFINED(load_invalid_value, "invalid value of its type is read", void*)
+SIMT_UNDEFINED(builtin_unreachable, "code that cannot be reached is reached")
+SIMT_UNDEFINED(missing_return, "a function ends without its result")
+SIMT_UNDEFINED(vla_bound_not_positive, "array of no elements", void*)
+
+extern "C" __attribute__((visibility("hidden"))) void __ubsan_handle_type_mismatch_v1(void* data, void* pointer) {
+  struct Mismatch { simt::Place place; void* type; unsigned char log_alignment, kind; };
+  const Mismatch& mismatch = *static_cast<Mismatch*>(data);
+  if (!pointer) simt::undefined("null pointer is used", data);
+  simt::fail("address %p is not a multiple of %u at %s:%u:%u", pointer, 1u << mismatch.log_alignment, mismatch.place.file,
+             mismatch.place.line, mismatch.place.column);
+}
+
+#define SIMT_ACCESS(bytes) \
+  extern "C" __attribute__((visibility("hidden"))) void __asan_load##bytes##_noabort(u64 a) { \
+    simt::check_access(a, bytes, "read", __builtin_return_address(0)); } \
+  extern "C" __attribute__((visibility("hidden"))) void __asan_store##bytes##_noabort(u64 a) { \
+    simt::check_access(a, bytes, "write", __builtin_return_address(0)); }
+SIMT_ACCESS(1)
+SIMT_ACCESS(2)
+SIMT_ACCESS(4)
+SIMT_ACCESS(8)
+SIMT_ACCESS(16)
+extern "C" __attribute__((visibility("hidden"))) void __asan_loadN_noabort(u64 a, u64 bytes) {
+  simt::check_access(a, bytes, "read", __builtin_return_address(0));
+}
+extern "C" __attribute__((visibility("hidden"))) void __asan_storeN_noabort(u64 a, u64 bytes) {
+  simt::check_access(a, bytes, "write", __builtin_return_address(0));
+}
+extern "C" __attribute__((visibility("hidden"))) void __asan_handle_no_return() {}
