@@ -2,8 +2,8 @@
 
 from r2talker.model.ambient import AmbientConditioning
 from r2talker.model.head import Head
-from r2talker.ops.render_head.networks import AmbientNetworks, HeadNetworks
 from r2talker.model.torso import Torso
+from r2talker.ops.render_head.networks import AmbientNetworks, HeadNetworks
 from r2talker.ops.render_torso.networks import TorsoNetworks
 
 
