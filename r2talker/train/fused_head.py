@@ -149,7 +149,16 @@ class FusedHead:
 
     def _state(self) -> list[Tensor]:
         halves = [r.half for r in self.adam.ranges if r.half is not None]
-        return [self.adam.values, self.adam.gradients, self.adam.means, self.adam.squares, self.steps, self.density, self.bits, *halves]
+        return [
+            self.adam.values,
+            self.adam.gradients,
+            self.adam.means,
+            self.adam.squares,
+            self.steps,
+            self.density,
+            self.bits,
+            *halves,
+        ]
 
     def _frames(self) -> Tensor:
         turn = torch.remainder(self.steps, len(self.clip.schedule))
@@ -224,7 +233,11 @@ class FusedHead:
 
     def _halves(self, net: HeadNetworks) -> HalfTables:
         def of(table: Tensor) -> Tensor:
-            return next(r.half for r in self.adam.ranges if r.half is not None and self.adam.values[r.begin :].data_ptr() == table.data_ptr())
+            return next(
+                r.half
+                for r in self.adam.ranges
+                if r.half is not None and self.adam.values[r.begin :].data_ptr() == table.data_ptr()
+            )
 
         return HalfTables(of(net.table), None if net.ambient is None else of(net.ambient.table))
 

@@ -199,7 +199,9 @@ class HeadStep:
         slots, rays, halves, grads = self.clip.slots, self.rays, self.halves, self.gradients
         clip, steps = self.clip_words, self.steps
         blocks = -(-rays // 128)
-        self._launch("draw_rays", (blocks, slots), 128, [clip, steps, self.scene, self.bits, rays, self.listed, self.targets, self.slots])
+        self._launch(
+            "draw_rays", (blocks, slots), 128, [clip, steps, self.scene, self.bits, rays, self.listed, self.targets, self.slots]
+        )
         shading = -(-self.multiprocessors * BLOCKS // slots)
         shared = weights_bytes(self.macros) + WARPS * DESK_BYTES + self.levels.numel() * 4
         self._launch("shade_samples", (shading, slots), 32 * WARPS, [
