@@ -25,15 +25,19 @@ from r2talker.ops.composite.op import composite
 from r2talker.ops.grid_encode.op import grid_encode
 from r2talker.ops.march_rays.op import march_rays
 from r2talker.ops.ray_aabb.op import NearFar, intersect_aabb
+from r2talker.ops.yuv420.op import rgb_to_yuv420
 from r2talker.render.config import RenderSettings
 from r2talker.train.phase import make_optimizer
 from r2talker.types import Rays, Samples
 
 FRAME = 0
+PICTURES = 8
+"""Pictures converted at once, as many as `Avatar` draws at once on a GPU."""
 TESTS = (
     "tests/ops/test_grid_encode.py",
     "tests/ops/test_march_rays.py",
     "tests/ops/test_composite.py",
+    "tests/ops/cuda/test_yuv420.py",
     "tests/golden/test_models.py",
 )
 
@@ -84,6 +88,7 @@ def list_operations(inputs: Inputs) -> Iterator[Operation]:
     yield _networks(inputs)
     yield from _compositing(inputs)
     yield _adam(inputs)
+    yield _planes(inputs)
 
 
 def size_of(*tensors: Tensor) -> int:
@@ -161,6 +166,12 @@ def _adam(inputs: Inputs) -> Operation:
     optimizer = make_optimizer([ParameterGroup("all", copies, 1e-9)])
     # Reads parameter, gradient and two moments, writes all but the gradient.
     return Operation("adam, all parameters of a head", optimizer.step, 7 * size_of(*copies))
+
+
+def _planes(inputs: Inputs) -> Operation:
+    rgb = inputs.clip.background.expand(PICTURES, -1, -1, -1).contiguous()
+    moved = size_of(rgb, rgb_to_yuv420(rgb))
+    return Operation(f"rgb to yuv420p, {PICTURES} pictures", lambda: rgb_to_yuv420(rgb), moved)
 
 
 def _with_gradients(leaves: list[Tensor], work: Callable[[], list[Tensor]], cotangents: list[Tensor]) -> Work:

@@ -16,6 +16,8 @@ from r2talker.ops.render_torso.cuda import PARTS as TORSO
 from r2talker.ops.render_torso.cuda import defines as torso_defines
 from r2talker.ops.train_head.cuda import PARTS as STEP
 from r2talker.ops.train_head.cuda import step_macros
+from r2talker.ops.yuv420.cuda import PARTS as PLANES
+from r2talker.ops.yuv420.cuda import macros as planes_macros
 from r2talker.render.networks import networks, torso_networks
 from tests.golden.models import golden_model
 
@@ -32,6 +34,7 @@ def test_the_kernels_compile(name: str, architecture: str) -> None:
         STEP: step_macros(net, 4, 4096),
         TORSO: torso_defines(torso_networks(model.torso)),
         ADAM: {},
+        PLANES: planes_macros(),
         GRID: {"DIM": 3, "CHANNELS": 2, "LEVELS": 12},
     }
     for parts, macros in units.items():
