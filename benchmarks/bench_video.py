@@ -70,7 +70,9 @@ def render_alone(batches: Batches, device: torch.device) -> int:
     return sum(len(batch) for batch in bring(batches, device))
 
 
-def encode_alone(path: Path, pictures: UInt8[np.ndarray, "some *picture"], size: int, device: torch.device, frames: int) -> None:
+def encode_alone(
+    path: Path, pictures: UInt8[np.ndarray, "some *picture"], size: int, device: torch.device, frames: int
+) -> None:
     """Encode pictures in memory, over and over."""
     from r2talker.media.write import VideoWriter
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from r2talker.ops.yuv420.op import rgb_to_yuv420
 
-
 PLANAR_ON = ("cuda",)
 """Devices that turn pictures into the encoder's planes before the copy. A CPU does it faster in the encoder's thread."""
 
@@ -29,7 +28,7 @@ def lay_out(
 def copy_to_host(batches: Iterable[UInt8[Tensor, "batch *picture"]]) -> Iterator[UInt8[np.ndarray, "batch *picture"]]:
     """Yield every batch as an array of its own, which the caller may keep; all batches lie on one device.
 
-    A batch of `batches` must stay as it is until the next but one is asked for (`Renderer.draw`); it is held as long. On a GPU the copies run on a
+    A batch of `batches` must stay as it is until the next but one is asked for (`Renderer.draw`). On a GPU the copies run on a
     stream of their own into pinned memory, one batch behind the drawing. Torch's pinned allocator takes an array's memory back
     once nobody holds it, so as many buffers come into being as are alive at once.
     """
