@@ -102,7 +102,7 @@ def test_the_host_keeps_every_batch(device: str, count: int) -> None:
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_an_encoder_gets_planes_from_a_gpu_and_pictures_from_a_cpu(device: str) -> None:
     kept = list(copy_to_host(lay_out(take_turns(9, device), torch.device(device))))
-    drawn = [batch.cpu() for batch in take_turns(9, device)]
+    drawn = [batch.cpu().clone() for batch in take_turns(9, device)]
     assert leaves_as_planes(torch.device(device)) == (device == "cuda")
     wanted = map(rgb_to_yuv420, drawn) if device == "cuda" else drawn
     assert all(np.array_equal(got, batch) for got, batch in zip(kept, wanted, strict=True))
