@@ -19,6 +19,8 @@ PARTS = (
 )  # fmt: skip
 MOST = 16
 """Samples per ray that are kept at most."""
+LEAST = 0
+"""Bits of the half that the gradient of a feature must exceed to reach a table; gradients are of 1024 times a ray's loss."""
 BLOCKS, WARPS, PULL_WARPS = 3, 4, 8
 DESK_BYTES = 1536
 ROW_HALVES = 88
@@ -28,7 +30,11 @@ CELLS = 128**3
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights beside the squared error, the shares of rays from each region, and the seed of everything drawn."""
+    """Weights beside the squared error, the shares of rays from each region, and the seed of everything drawn.
+
+    coarse_levels, unlock_steps: levels of the position grid that train from the start, and the step at which the last one is there;
+    0 steps for all from the start.
+    """
 
     entropy: float
     ambient: float
@@ -37,6 +43,8 @@ class Losses:
     eyes: float
     seed: int
     steps: int
+    coarse_levels: int = 0
+    unlock_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,10 @@ class ClipTensors:
         pointers = [t.data_ptr() for t in (self.truth, self.torso, self.plate, self.views, self.regions, self.schedule)]
         height, width = self.plate.shape[:2]
         packed = struct.pack(
-            "6q4i5fI",
+            "6q4i5fI2i",
             *pointers, height, width, len(self.schedule), losses.steps,
             losses.anywhere, losses.lips, losses.eyes, losses.entropy, losses.ambient, losses.seed & 0xFFFFFFFF,
+            losses.coarse_levels, losses.unlock_steps,
         )  # fmt: skip
         return torch.frombuffer(bytearray(packed), dtype=torch.uint8).to(self.plate.device)
 
@@ -110,7 +119,7 @@ class HalfTables:
 def step_macros(net: HeadNetworks, slots: int, rays: int) -> dict[str, int]:
     """Macros of all passes. rays: per slot."""
     tiles = rays * MOST // 32 + 2048
-    return {**defines(net, 1), "BLOCKS": BLOCKS, "FRAMES": slots, "MOST": MOST, "MOST_TILES": tiles}
+    return {**defines(net, 1), "BLOCKS": BLOCKS, "FRAMES": slots, "MOST": MOST, "MOST_TILES": tiles, "LEAST": LEAST}
 
 
 def back_bytes(macros: dict[str, int]) -> int:
@@ -227,7 +236,7 @@ class HeadStep:
             clip, steps, self.levels, rays, self.targets, self.slots, self.pulls, self.sample_ray, self.sample_t, grads.table,
         ])  # fmt: skip
         unfolded = [self.outputs, self.matrices, self.sums, clip, steps]
-        self._launch("unfold_gradients", (64,), 64, [*unfolded, code, self.clip.eye, grads.code, grads.individual])
+        self._launch("unfold_gradients", (64,), 256, [*unfolded, code, self.clip.eye, grads.code])
         self._launch("unfold_individual", (1,), 256, [*unfolded, self.individual, grads.individual])
 
     def refresh(self, density: Float[Tensor, " cells"], cells: Int32[Tensor, " possible"]) -> None:
