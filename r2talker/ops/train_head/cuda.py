@@ -19,8 +19,6 @@ PARTS = (
 )  # fmt: skip
 MOST = 16
 """Samples per ray that are kept at most."""
-LEAST = 0
-"""Bits of the half that the gradient of a feature must exceed to reach a table; gradients are of 1024 times a ray's loss."""
 BLOCKS, WARPS, PULL_WARPS = 3, 4, 8
 DESK_BYTES = 1536
 ROW_HALVES = 88
@@ -119,7 +117,7 @@ class HalfTables:
 def step_macros(net: HeadNetworks, slots: int, rays: int) -> dict[str, int]:
     """Macros of all passes. rays: per slot."""
     tiles = rays * MOST // 32 + 2048
-    return {**defines(net, 1), "BLOCKS": BLOCKS, "FRAMES": slots, "MOST": MOST, "MOST_TILES": tiles, "LEAST": LEAST}
+    return {**defines(net, 1), "BLOCKS": BLOCKS, "FRAMES": slots, "MOST": MOST, "MOST_TILES": tiles}
 
 
 def back_bytes(macros: dict[str, int]) -> int:

@@ -19,9 +19,8 @@ __device__ __forceinline__ void add_plane(float* table, const Level& l, u32 i, f
   add_corner(table, l.offset + ((i + l.stride_y + 1) & l.mask), far * fx, pull);
 }
 
-// Whether a gradient is too small to matter: none of its halves exceeds LEAST (bits of a half, which are in order).
-__device__ __forceinline__ bool nothing(u32 v) { return (v & 0x7fffu) <= LEAST && (v >> 16 & 0x7fffu) <= LEAST; }
-__device__ __forceinline__ bool nothing(Channels4 v) { return nothing(v.low) && nothing(v.high); }
+__device__ __forceinline__ bool nothing(u32 v) { return (v & 0x7fff7fffu) == 0; }
+__device__ __forceinline__ bool nothing(Channels4 v) { return nothing(v.low | v.high); }
 
 template <typename Pull>
 __device__ __forceinline__ void spread_3d(float* table, const Level& l, float x, float y, float z, Pull pull) {
