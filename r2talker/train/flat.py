@@ -129,9 +129,11 @@ class Graphs:
         return graph
 
 
-def decaying_rates(steps: int, device: torch.device) -> Float[Tensor, " steps"]:
-    """Exponential decay to a tenth over the phase (upstream.md 6.3), one more entry than steps."""
-    return 0.1 ** (torch.arange(steps + 1, dtype=torch.float32, device=device) / steps)
+def decaying_rates(steps: int, device: torch.device, *, warmup: int = 0) -> Float[Tensor, " steps"]:
+    """Exponential decay to a tenth over the phase (upstream.md 6.3), after a rise over `warmup` steps; one more entry than steps."""
+    step = torch.arange(steps + 1, dtype=torch.float32, device=device)
+    rates = 0.1 ** (step / steps)
+    return rates * ((step + 1) / warmup).clamp(max=1) if warmup else rates
 
 
 def _ranges(
