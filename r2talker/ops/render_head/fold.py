@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-DIRECTION = 16
+from r2talker.ops.render_head.networks import DIRECTION, HeadNetworks
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,12 @@ class FoldedHead:
     last: Float[Tensor, "answer hidden_and_direction"]
     last_bias: Float[Tensor, " answer"]
     rgb: Float[Tensor, "3 hidden"]
+
+
+def fits(net: HeadNetworks) -> bool:
+    """Whether `compiled` can render these networks: no ambient coordinate, float32 on a CPU, hidden widths in multiples of 8."""
+    plain = net.ambient is None and net.table.dtype == torch.float32 and net.table.device.type == "cpu"
+    return plain and net.layout.compiles and len(net.second) % 8 == 0 and len(net.color) == len(net.second)
 
 
 def fold_head(
