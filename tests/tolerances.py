@@ -151,3 +151,12 @@ TOLERANCES |= {
     "another size": Tolerance(6.0, 0, "mean of 8-bit steps; rays through pixel centres instead of area means, edges differ"),
     "sound beside pictures": Tolerance(0.1, 0, "seconds; whole AAC frames of 64 ms"),
 }
+
+TOLERANCES |= {
+    # benchmarks: the analytic scene
+    "closed form": Tolerance(1e-5, 1e-5, "a few float32 operations beside double precision"),
+    "scene colour": Tolerance(
+        2e-3, 0, "a surface point is known to 1e-6, the finest wave has a slope of 26 times its amplitude"
+    ),
+    "pixels of an outline": Tolerance(0, 0.05, "of 250 pixels; the view is tilted by 0.1 and pixels are whole"),
+}

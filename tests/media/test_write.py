@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from r2talker.errors import R2TalkerError
-from r2talker.media.write import VideoWriter, write_png, write_wav
+from r2talker.media.write import VideoWriter, _choose_encoder, write_png, write_wav
 from tests.tolerances import TOLERANCES
 
 COLOUR_AFTER_H264 = TOLERANCES["colour after H.264"].atol
@@ -70,6 +70,22 @@ def test_opencv_sees_the_same_colours(tmp_path: Path) -> None:
     capture.release()
     assert found
     assert np.abs(frames[0].astype(float) - bgr[..., ::-1]).mean() < COLOUR_AFTER_H264
+
+
+def test_colours_of_neighbouring_pixels_are_averaged(tmp_path: Path) -> None:
+    """Stripes finer than the halved chroma keep their mean colour instead of taking that of every other stripe."""
+    stripes = np.full((64, 64, 3), 100, np.uint8)
+    stripes[:, ::2, 0], stripes[:, 1::2, 2] = 160, 160
+    write_clip(tmp_path / "clip.mp4", [stripes] * 3)
+    back = read_pictures(tmp_path / "clip.mp4")[1]
+    assert np.abs(back.mean((0, 1)) - stripes.mean((0, 1))).max() < COLOUR_AFTER_H264
+
+
+def test_the_encoder_is_tried_once_per_size(tmp_path: Path) -> None:
+    _choose_encoder.cache_clear()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(tmp_path / name, make_frames(2, 32, 32))
+    assert _choose_encoder.cache_info().misses == 1
 
 
 def test_sound_is_in_step(tmp_path: Path) -> None:

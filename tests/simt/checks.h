@@ -15,19 +15,19 @@ static void undefined(const char* what, void* data) {
 }
 
 // Not itself checked: it would call itself.
-__attribute__((no_sanitize_address)) static bool contains(const Region& region, u64 begin, u64 end) { return begin >= region.begin && end <= region.end; }
+SIMT_PLAIN static bool contains(const Region& region, u64 begin, u64 end) { return begin >= region.begin && end <= region.end; }
 
-__attribute__((no_sanitize_address)) static void check_access(u64 address, u64 bytes, const char* what, const void* code) {
-  if (!current) return;
+SIMT_PLAIN static void check_access(const Fiber& fiber, u64 address, u64 bytes, AccessKind kind, const void* code) {
+  const char* what = kind == READ ? "read" : kind == WRITE ? "write" : "atomic update";
   static const Region* last;
   u64 end = address + bytes, stack = reinterpret_cast<u64>(stacks), shared = reinterpret_cast<u64>(dynamic_shared);
   if (address - stack < u64(MAX_THREADS) * SIMT_STACK_BYTES) return;
   if (address - shared < MAX_SHARED) {
-    if (end <= shared + dynamic_bytes) return;
+    if (end <= shared + dynamic_bytes) return check_race(fiber, address, bytes, kind);
     fail("%s of %llu bytes at byte %llu of dynamic shared memory, which has %zu", what, bytes, address - shared, dynamic_bytes);
   }
   if (last >= regions && last < regions + region_count && contains(*last, address, end)) return;
-  if (contains(image, address, end)) return;
+  if (contains(image, address, end)) return check_race(fiber, address, bytes, kind);
   for (size_t r = 0; r < region_count; r++) {
     last = &regions[r];
     if (contains(*last, address, end)) return;
@@ -39,6 +39,10 @@ __attribute__((no_sanitize_address)) static void check_access(u64 address, u64 b
            reinterpret_cast<u64>(code) - image.begin);
   fail("%s of %llu bytes outside every buffer, at 0x%llx (code +0x%llx)", what, bytes, address,
        reinterpret_cast<u64>(code) - image.begin);
+}
+
+SIMT_PLAIN static inline void check_instrumented(u64 address, u64 bytes, AccessKind kind, const void* code) {
+  if (current) check_access(*current, address, bytes, kind, code);
 }
 
 }  // namespace simt
@@ -67,20 +71,25 @@ extern "C" __attribute__((visibility("hidden"))) void __ubsan_handle_type_mismat
              mismatch.place.line, mismatch.place.column);
 }
 
-#define SIMT_ACCESS(bytes) \
-  extern "C" __attribute__((visibility("hidden"))) void __asan_load##bytes##_noabort(u64 a) { \
-    simt::check_access(a, bytes, "read", __builtin_return_address(0)); } \
-  extern "C" __attribute__((visibility("hidden"))) void __asan_store##bytes##_noabort(u64 a) { \
-    simt::check_access(a, bytes, "write", __builtin_return_address(0)); }
-SIMT_ACCESS(1)
-SIMT_ACCESS(2)
-SIMT_ACCESS(4)
-SIMT_ACCESS(8)
-SIMT_ACCESS(16)
-extern "C" __attribute__((visibility("hidden"))) void __asan_loadN_noabort(u64 a, u64 bytes) {
-  simt::check_access(a, bytes, "read", __builtin_return_address(0));
+#define SIMT_HOOK(name, ...) extern "C" __attribute__((visibility("hidden"))) void __tsan_##name(__VA_ARGS__)
+#define SIMT_ACCESS(name, bytes, kind) \
+  SIMT_HOOK(name, u64 address) { simt::check_instrumented(address, bytes, simt::kind, __builtin_return_address(0)); }
+#define SIMT_ACCESSES(bytes) \
+  SIMT_ACCESS(read##bytes, bytes, READ) \
+  SIMT_ACCESS(write##bytes, bytes, WRITE) \
+  SIMT_ACCESS(unaligned_read##bytes, bytes, READ) \
+  SIMT_ACCESS(unaligned_write##bytes, bytes, WRITE) \
+  SIMT_ACCESS(volatile_read##bytes, bytes, READ) \
+  SIMT_ACCESS(volatile_write##bytes, bytes, WRITE)
+SIMT_ACCESSES(1)
+SIMT_ACCESSES(2)
+SIMT_ACCESSES(4)
+SIMT_ACCESSES(8)
+SIMT_ACCESSES(16)
+SIMT_HOOK(read_range, u64 address, u64 bytes) {
+  simt::check_instrumented(address, bytes, simt::READ, __builtin_return_address(0));
 }
-extern "C" __attribute__((visibility("hidden"))) void __asan_storeN_noabort(u64 a, u64 bytes) {
-  simt::check_access(a, bytes, "write", __builtin_return_address(0));
+SIMT_HOOK(write_range, u64 address, u64 bytes) {
+  simt::check_instrumented(address, bytes, simt::WRITE, __builtin_return_address(0));
 }
-extern "C" __attribute__((visibility("hidden"))) void __asan_handle_no_return() {}
+SIMT_HOOK(init) {}

@@ -5,16 +5,20 @@
 #define SIMT_STACK_BYTES (128 * 1024)
 #endif
 
-// Bounds of what __shared__ put into its section; absent if no kernel has static shared memory.
-extern "C" char __start_simt_shared[] __attribute__((weak, visibility("hidden")));
-extern "C" char __stop_simt_shared[] __attribute__((weak, visibility("hidden")));
+// Bounds of static shared memory, from shared.ld.
+extern "C" char __start_simt_shared[] __attribute__((visibility("hidden")));
+extern "C" char __stop_simt_shared[] __attribute__((visibility("hidden")));
+
+// The emulator's own hot paths run unchecked; they are tested with the checks' absence in mind, kernels never use this.
+#define SIMT_PLAIN __attribute__((no_sanitize_thread, no_sanitize_undefined))
 
 namespace simt {
 
 constexpr unsigned MAX_THREADS = 1024, LANES = 32, FULL_MASK = 0xffffffffu;
+constexpr unsigned MAX_COPIES = 32;
 constexpr size_t MAX_SHARED = 256 * 1024;
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SIMT_UCONTEXT)
 using Context = void*;
 #else
 using Context = ucontext_t;
@@ -22,11 +26,19 @@ using Context = ucontext_t;
 
 using Finish = void (*)(u32 mask, void** operands);
 
+struct Copy {
+  void* shared;
+  const void* global;
+  u32 group;
+};
+
 struct Fiber {
   Context context;
   uint3 thread;
   unsigned index, warp, lane;
   const char* waits_for;  // name of the collective, null while it runs
+  Copy copies[MAX_COPIES];  // asynchronous ones under way, the oldest first
+  u32 copy_count, committed;
 };
 
 // Lanes that arrived at one collective with one mask.
@@ -52,6 +64,7 @@ static char* stacks;
 static u32 ready_warps;
 static unsigned thread_count, alive_count, barrier_count, barrier_sum, barrier_result;
 static u64 barrier_epoch, clock_ticks;
+static void reset_clocks();
 static bool reverse_order;
 static char message[4096];
 static void (*kernel_body)(void*);
@@ -64,7 +77,7 @@ static Region image;  // this library's own code and data
 
 static dim3 grid_dim, block_dim, block_index;
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SIMT_UCONTEXT)
 // Saves what the ABI keeps over a call, on the stack that is left, and takes it from the one that is entered.
 extern "C" void simt_switch(void** from, void* to) __attribute__((visibility("hidden")));
 asm(R"(
@@ -90,7 +103,7 @@ simt_switch:
   ret
 .size simt_switch, . - simt_switch
 )");
-static inline void change(Context& from, Context& to) { simt_switch(&from, to); }
+SIMT_PLAIN static inline void change(Context& from, Context& to) { simt_switch(&from, to); }
 static void prepare(Context& context, char* stack, void (*entry)()) {
   void** top = reinterpret_cast<void**>(stack + SIMT_STACK_BYTES);
   *--top = nullptr;  // keeps the alignment that a call leaves
@@ -99,7 +112,7 @@ static void prepare(Context& context, char* stack, void (*entry)()) {
   context = top;
 }
 #else
-static inline void change(Context& from, Context& to) { swapcontext(&from, &to); }
+SIMT_PLAIN static inline void change(Context& from, Context& to) { swapcontext(&from, &to); }
 static void prepare(Context& context, char* stack, void (*entry)()) {
   getcontext(&context);
   context.uc_stack.ss_sp = stack;
@@ -180,7 +193,7 @@ static void say_barrier_and_exits() {
 }
 
 // Next set bit after (or before, in reverse) a place, cyclic.
-static inline unsigned next_bit(u32 bits, unsigned place) {
+SIMT_PLAIN static inline unsigned next_bit(u32 bits, unsigned place) {
   if (reverse_order) {
     u32 below = bits & ((1u << place) - 1);
     return 31 - __builtin_clz(below ? below : bits);
@@ -189,7 +202,7 @@ static inline unsigned next_bit(u32 bits, unsigned place) {
   return __builtin_ctz(above ? above : bits);
 }
 
-static inline void resume_next(Context& from, unsigned warp, unsigned lane) {
+SIMT_PLAIN static inline void resume_next(Context& from, unsigned warp, unsigned lane) {
   u32 lanes = warps[warp].ready;
   if (!lanes) {
     ready_warps &= ~(1u << warp);
@@ -206,14 +219,14 @@ static inline void resume_next(Context& from, unsigned warp, unsigned lane) {
   change(from, next->context);
 }
 
-static inline void wait(Fiber* self, const char* name) {
+SIMT_PLAIN static inline void wait(Fiber* self, const char* name) {
   self->waits_for = name;
   resume_next(self->context, self->warp, self->lane);
   self->waits_for = nullptr;
 }
 
 // Lets others go on, other warps first: for loops that wait for another thread.
-static void yield() {
+SIMT_PLAIN static void yield() {
   Fiber* self = current;
   Warp& warp = warps[self->warp];
   warp.ready |= 1u << self->lane;
@@ -223,7 +236,7 @@ static void yield() {
   resume_next(self->context, next, lane);
 }
 
-static void release_barrier() {
+SIMT_PLAIN static void release_barrier() {
   barrier_result = barrier_sum;
   barrier_sum = barrier_count = 0;
   barrier_epoch++;
@@ -234,7 +247,7 @@ static void release_barrier() {
 }
 
 // Returns the sum of what the threads brought.
-static unsigned barrier(unsigned value) {
+SIMT_PLAIN static unsigned barrier(unsigned value) {
   Fiber* self = current;
   barrier_sum += value;
   if (++barrier_count == alive_count) {
@@ -246,12 +259,12 @@ static unsigned barrier(unsigned value) {
   return barrier_result;
 }
 
-static void leave_group(Warp& warp, u32 group) {
+SIMT_PLAIN static void leave_group(Warp& warp, u32 group) {
   warp.groups[group] = warp.groups[--warp.group_count];
 }
 
 // Waits until every lane of the mask is here; the last one computes for all.
-static void collective(const char* name, u32 mask, Finish finish, void* operands) {
+SIMT_PLAIN static void collective(const char* name, u32 mask, Finish finish, void* operands) {
   Fiber* self = current;
   Warp& warp = warps[self->warp];
   u32 bit = 1u << self->lane;
@@ -268,7 +281,7 @@ static void collective(const char* name, u32 mask, Finish finish, void* operands
   warp.ready |= mask & ~bit;
 }
 
-__attribute__((noinline)) static void run_thread() {
+SIMT_PLAIN __attribute__((noinline)) static void run_thread() {
   kernel_body(kernel_arguments);
   Fiber* self = current;
   Warp& warp = warps[self->warp];
@@ -279,14 +292,18 @@ __attribute__((noinline)) static void run_thread() {
   __builtin_unreachable();
 }
 
-static void run_block() {
+SIMT_PLAIN static void run_block() {
   unsigned warp_count = (thread_count + LANES - 1) / LANES;
   // 0xff bytes are not-a-number as float and as half and -1 as an integer: reading what nobody wrote shows.
-  if (__start_simt_shared) memset(__start_simt_shared, 0xff, __stop_simt_shared - __start_simt_shared);
+  memset(__start_simt_shared, 0xff, __stop_simt_shared - __start_simt_shared);
   memset(dynamic_shared, 0xff, dynamic_bytes);
   ready_warps = warp_count == LANES ? FULL_MASK : (1u << warp_count) - 1;
   alive_count = thread_count;
   barrier_count = barrier_sum = 0;
+  barrier_epoch++;
+#ifdef SIMT_CHECK_RACES
+  reset_clocks();
+#endif
   for (unsigned w = 0; w < warp_count; w++) {
     unsigned lanes = thread_count - w * LANES;
     warps[w].alive = warps[w].ready = lanes >= LANES ? FULL_MASK : (1u << lanes) - 1;
@@ -299,6 +316,7 @@ static void run_block() {
     fiber.warp = t / LANES;
     fiber.lane = t % LANES;
     fiber.waits_for = nullptr;
+    fiber.copy_count = fiber.committed = 0;
     prepare(fiber.context, stacks + size_t(t) * SIMT_STACK_BYTES, run_thread);
   }
   current = nullptr;

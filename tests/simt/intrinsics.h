@@ -20,7 +20,7 @@ struct Shuffle {
 enum ShuffleKind { INDEX, XOR, UP, DOWN };
 
 // Lane that is read; the own lane where the segment ends.
-static inline int source_lane(ShuffleKind kind, int lane, int operand, int width) {
+SIMT_PLAIN static inline int source_lane(ShuffleKind kind, int lane, int operand, int width) {
   int first = lane & ~(width - 1), last = first + width - 1;
   if (kind == INDEX) return first + (operand & (width - 1));
   int source = kind == XOR ? (lane ^ operand) : kind == UP ? lane - operand : lane + operand;
@@ -29,7 +29,7 @@ static inline int source_lane(ShuffleKind kind, int lane, int operand, int width
 }
 
 template <ShuffleKind KIND, class T>
-static void finish_shuffle(u32 mask, void** operands) {
+SIMT_PLAIN static void finish_shuffle(u32 mask, void** operands) {
   for (u32 left = mask; left; left &= left - 1) {
     int lane = __builtin_ctz(left);
     auto* mine = static_cast<Shuffle<T>*>(operands[lane]);
@@ -50,7 +50,7 @@ static inline T shuffle(const char* name, u32 mask, T value, int operand, int wi
 
 struct Vote { u32 value, result; };
 
-static void finish_ballot(u32 mask, void** operands) {
+SIMT_PLAIN static void finish_ballot(u32 mask, void** operands) {
   u32 votes = 0;
   for (u32 left = mask; left; left &= left - 1) {
     int lane = __builtin_ctz(left);
@@ -61,7 +61,7 @@ static void finish_ballot(u32 mask, void** operands) {
 
 // The three votes are different collectives, as on the device: KIND keeps them apart.
 template <int KIND>
-static void finish_vote(u32 mask, void** operands) { finish_ballot(mask, operands); }
+SIMT_PLAIN static void finish_vote(u32 mask, void** operands) { finish_ballot(mask, operands); }
 
 template <int KIND>
 static inline u32 vote(const char* name, u32 mask, u32 value) {
@@ -74,7 +74,7 @@ template <class T>
 struct Match { T value; u32 result; };
 
 template <class T>
-static void finish_match(u32 mask, void** operands) {
+SIMT_PLAIN static void finish_match(u32 mask, void** operands) {
   for (u32 left = mask; left; left &= left - 1) {
     auto* mine = static_cast<Match<T>*>(operands[__builtin_ctz(left)]);
     mine->result = 0;
@@ -88,7 +88,7 @@ static void finish_match(u32 mask, void** operands) {
 enum ReduceKind { ADD, MIN, MAX, AND, OR, EXOR };
 
 template <ReduceKind KIND, class T>
-static inline T combine(T a, T b) {
+SIMT_PLAIN static inline T combine(T a, T b) {
   if (KIND == ADD) return T(u32(a) + u32(b));
   if (KIND == MIN) return a < b ? a : b;
   if (KIND == MAX) return a > b ? a : b;
@@ -96,7 +96,7 @@ static inline T combine(T a, T b) {
 }
 
 template <ReduceKind KIND, class T>
-static void finish_reduce(u32 mask, void** operands) {
+SIMT_PLAIN static void finish_reduce(u32 mask, void** operands) {
   T result = static_cast<T*>(operands[__builtin_ctz(mask)])[0];
   for (u32 left = mask & (mask - 1); left; left &= left - 1)
     result = combine<KIND, T>(result, static_cast<T*>(operands[__builtin_ctz(left)])[0]);
@@ -110,13 +110,8 @@ static inline T reduce(const char* name, u32 mask, T value) {
   return mine[1];
 }
 
-static void finish_nothing(u32, void**) {}
-
-template <class T>
-static inline T exchange(T* address, T value) {
-  T old = *address;
-  *address = value;
-  return old;
+static inline void want_aligned(const char* name, const void* address, u64 bytes) {
+  if (reinterpret_cast<u64>(address) % bytes) fail("%s: address %p is not a multiple of %llu", name, address, bytes);
 }
 
 static inline int saturated(double value) {
@@ -130,7 +125,7 @@ inline void __syncthreads() { simt::barrier(0); }
 inline int __syncthreads_count(int value) { return int(simt::barrier(value != 0)); }
 inline int __syncthreads_or(int value) { return simt::barrier(value != 0) != 0; }
 inline int __syncthreads_and(int value) { return simt::barrier(value == 0) == 0; }
-inline void __syncwarp(u32 mask = simt::FULL_MASK) { simt::collective("__syncwarp", mask, simt::finish_nothing, nullptr); }
+inline void __syncwarp(u32 mask = simt::FULL_MASK) { simt::collective("__syncwarp", mask, simt::finish_syncwarp, nullptr); }
 
 template <class T> inline T __shfl_sync(u32 mask, T value, int lane, int width = 32) {
   return simt::shuffle<simt::INDEX, T>("__shfl_sync", mask, value, lane, width);
@@ -165,42 +160,54 @@ SIMT_REDUCE(__reduce_and_sync, AND, unsigned)
 SIMT_REDUCE(__reduce_or_sync, OR, unsigned)
 SIMT_REDUCE(__reduce_xor_sync, EXOR, unsigned)
 
-inline float atomicAdd(float* a, float v) { return simt::exchange(a, *a + v); }
-inline double atomicAdd(double* a, double v) { return simt::exchange(a, *a + v); }
-inline int atomicAdd(int* a, int v) { return simt::exchange(a, int(unsigned(*a) + unsigned(v))); }
-inline unsigned atomicAdd(unsigned* a, unsigned v) { return simt::exchange(a, *a + v); }
-inline u64 atomicAdd(u64* a, u64 v) { return simt::exchange(a, *a + v); }
-inline int atomicSub(int* a, int v) { return simt::exchange(a, int(unsigned(*a) - unsigned(v))); }
-inline unsigned atomicSub(unsigned* a, unsigned v) { return simt::exchange(a, *a - v); }
-inline int atomicMax(int* a, int v) { return simt::exchange(a, *a > v ? *a : v); }
-inline unsigned atomicMax(unsigned* a, unsigned v) { return simt::exchange(a, *a > v ? *a : v); }
-inline u64 atomicMax(u64* a, u64 v) { return simt::exchange(a, *a > v ? *a : v); }
-inline int atomicMin(int* a, int v) { return simt::exchange(a, *a < v ? *a : v); }
-inline unsigned atomicMin(unsigned* a, unsigned v) { return simt::exchange(a, *a < v ? *a : v); }
-inline u64 atomicMin(u64* a, u64 v) { return simt::exchange(a, *a < v ? *a : v); }
-inline int atomicExch(int* a, int v) { return simt::exchange(a, v); }
-inline unsigned atomicExch(unsigned* a, unsigned v) { return simt::exchange(a, v); }
-inline u64 atomicExch(u64* a, u64 v) { return simt::exchange(a, v); }
-inline float atomicExch(float* a, float v) { return simt::exchange(a, v); }
-inline int atomicOr(int* a, int v) { return simt::exchange(a, *a | v); }
-inline unsigned atomicOr(unsigned* a, unsigned v) { return simt::exchange(a, *a | v); }
-inline u64 atomicOr(u64* a, u64 v) { return simt::exchange(a, *a | v); }
-inline int atomicAnd(int* a, int v) { return simt::exchange(a, *a & v); }
-inline unsigned atomicAnd(unsigned* a, unsigned v) { return simt::exchange(a, *a & v); }
-inline unsigned atomicXor(unsigned* a, unsigned v) { return simt::exchange(a, *a ^ v); }
+#define SIMT_ATOMIC(name, type, value) \
+  SIMT_PLAIN inline type name(type* address, type v) { \
+    simt::want_aligned(#name, address, sizeof(type)); \
+    simt::check_access_of(*simt::current, address, sizeof(type), simt::ATOMIC); \
+    type old = *address; \
+    *address = value; \
+    return old; \
+  }
+SIMT_ATOMIC(atomicAdd, float, old + v)
+SIMT_ATOMIC(atomicAdd, double, old + v)
+SIMT_ATOMIC(atomicAdd, int, int(unsigned(old) + unsigned(v)))
+SIMT_ATOMIC(atomicAdd, unsigned, old + v)
+SIMT_ATOMIC(atomicAdd, u64, old + v)
+SIMT_ATOMIC(atomicSub, int, int(unsigned(old) - unsigned(v)))
+SIMT_ATOMIC(atomicSub, unsigned, old - v)
+SIMT_ATOMIC(atomicMax, int, old > v ? old : v)
+SIMT_ATOMIC(atomicMax, unsigned, old > v ? old : v)
+SIMT_ATOMIC(atomicMax, u64, old > v ? old : v)
+SIMT_ATOMIC(atomicMin, int, old < v ? old : v)
+SIMT_ATOMIC(atomicMin, unsigned, old < v ? old : v)
+SIMT_ATOMIC(atomicMin, u64, old < v ? old : v)
+SIMT_ATOMIC(atomicExch, int, v)
+SIMT_ATOMIC(atomicExch, unsigned, v)
+SIMT_ATOMIC(atomicExch, u64, v)
+SIMT_ATOMIC(atomicExch, float, v)
+SIMT_ATOMIC(atomicOr, int, old | v)
+SIMT_ATOMIC(atomicOr, unsigned, old | v)
+SIMT_ATOMIC(atomicOr, u64, old | v)
+SIMT_ATOMIC(atomicAnd, int, old & v)
+SIMT_ATOMIC(atomicAnd, unsigned, old & v)
+SIMT_ATOMIC(atomicAnd, u64, old & v)
+SIMT_ATOMIC(atomicXor, int, old ^ v)
+SIMT_ATOMIC(atomicXor, unsigned, old ^ v)
+SIMT_ATOMIC(atomicXor, u64, old ^ v)
 
 // A swap that fails may be a loop that waits for another thread: let it come.
-template <class T> inline T simt_compare_and_swap(T* a, T expected, T v) {
-  if (*a != expected) {
-    T old = *a;
-    simt::yield();
-    return old;
+#define SIMT_ATOMIC_SWAP(type) \
+  SIMT_PLAIN inline type atomicCAS(type* address, type expected, type v) { \
+    simt::want_aligned("atomicCAS", address, sizeof(type)); \
+    simt::check_access_of(*simt::current, address, sizeof(type), simt::ATOMIC); \
+    type old = *address; \
+    if (old == expected) *address = v; \
+    else simt::yield(); \
+    return old; \
   }
-  return simt::exchange(a, v);
-}
-inline int atomicCAS(int* a, int expected, int v) { return simt_compare_and_swap(a, expected, v); }
-inline unsigned atomicCAS(unsigned* a, unsigned expected, unsigned v) { return simt_compare_and_swap(a, expected, v); }
-inline u64 atomicCAS(u64* a, u64 expected, u64 v) { return simt_compare_and_swap(a, expected, v); }
+SIMT_ATOMIC_SWAP(int)
+SIMT_ATOMIC_SWAP(unsigned)
+SIMT_ATOMIC_SWAP(u64)
 
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
 inline int __popcll(u64 v) { return __builtin_popcountll(v); }

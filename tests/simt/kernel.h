@@ -36,15 +36,16 @@ struct Kernel {
   using Function = void (*)(P...);
   static inline Function function;
 
+  static inline char text[256];  // no variable of a function: see shared.ld
+
   static const char* describe() {
-    static char text[256];
     char* end = text;
     ((end += snprintf(end, text + sizeof text - end, "%c%zu ", Kind<P>::letter, sizeof(P))), ...);
     return text;
   }
 
   template <size_t... I>
-  __attribute__((no_sanitize_address, noinline)) static void call(void** arguments, std::index_sequence<I...>) {
+  __attribute__((no_sanitize_thread, noinline)) static void call(void** arguments, std::index_sequence<I...>) {
     function(*static_cast<P*>(arguments[I])...);
   }
   static void body(void* arguments) { call(static_cast<void**>(arguments), std::make_index_sequence<sizeof...(P)>{}); }

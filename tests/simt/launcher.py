@@ -9,9 +9,13 @@ instances of templates are named with `kernels=["scale<4>"]`. Only where the two
 `SIMT_EMULATOR`; dynamic shared memory is declared `DYNAMIC_SHARED(type, name);`.
 
 Blocks run one after the other, the threads of a block take turns at collectives and barriers, lowest thread first, or with
-`reverse=True` highest first: a result that differs between the two is a race. Shared memory begins as 0xff bytes. Undefined
-behaviour (misaligned vectors, indices outside arrays, signed overflow), `__trap()`, a deadlock and, unless `check_memory=False`, a
-read or write outside every tensor raise SimtError with the place and the thread.
+`reverse=True` highest first: a result that differs between the two is a race. Shared memory begins as 0xff bytes, and
+asynchronous copies arrive at the wait for their group. SimtError, with the place and the thread, comes of a deadlock, `__trap()`,
+undefined behaviour (misaligned vectors, indices outside arrays, signed overflow); unless `check_memory=False`, of a read or
+write outside every tensor given; unless `check_races=False`, of shared memory used by two threads with no `__syncthreads` or
+`__syncwarp` between. Not covered: races in global memory and blocks that wait
+for each other; a loop that waits for another thread must contain atomicCAS or __nanosleep. `__shared__` takes `__align__`, not
+`alignas`.
 """
 
 import ctypes
@@ -29,17 +33,13 @@ from pathlib import Path
 from typing import Any
 
 HEADER = Path(__file__).with_name("simt.h")
+SHARED = HEADER.with_name("shared.ld")
 UNDEFINED = "alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero,null,bool,return,unreachable,vla-bound"
-FLAGS = (
-    "-std=c++17 -O1 -g -fPIC -ffp-contract=off -fno-strict-aliasing -fvisibility=hidden -fno-gnu-unique -fno-exceptions "
-    "-fno-omit-frame-pointer -fno-stack-protector -Wall -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-variable "
-    "-Wno-unused-but-set-variable"
-).split()
-MEMORY = ["-fsanitize=kernel-address"] + [
-    part
-    for name in ("asan-instrumentation-with-call-threshold", "asan-stack", "asan-globals")
-    for part in ("--param", f"{name}=0")
-]
+FLAGS = ["-std=c++17", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
+FLAGS += ["-fno-gnu-unique", "-fno-exceptions", "-fno-stack-protector", "-Wall", "-Wno-unknown-pragmas"]
+FLAGS += ["-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
+# Calls a function at every access, which `checks.h` defines.
+MEMORY = ["-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0", "-DSIMT_CHECK_MEMORY"]
 MAX_SHARED = 256 * 1024
 SCALARS: dict[str, Any] = {
     "f4": ctypes.c_float,
@@ -107,7 +107,7 @@ class Kernels:
             raise SimtError(f"{kernel_name}: {len(args)} arguments, {len(kinds)} parameters ({' '.join(kinds)})")
         values = [_converted(f"{kernel_name}, argument {i}", k, a) for i, (k, a) in enumerate(zip(kinds, args, strict=True))]
         extents = [extent for extent in map(_extent, [*args, *buffers]) if extent]
-        regions = (_Region * max(len(extents), 1))(*extents)
+        regions = (_Region * max(len(extents), 1))(*(_Region(*extent) for extent in extents))
         pointers = (ctypes.c_void_p * max(len(values), 1))(*(ctypes.addressof(value) for value in values))
         how = _Launch(grid, block, shared_bytes, reverse, regions, len(extents), pointers)
         function = getattr(self.library, f"simt_launch_{self.numbers[kernel_name]}")
@@ -122,6 +122,7 @@ def compile_source(
     *,
     kernels: Sequence[str] | None = None,
     check_memory: bool = True,
+    check_races: bool = True,
     flags: Sequence[str] = (),
 ) -> Kernels:
     """Compile with `-D` macros, or take what an earlier run compiled; `flags` are added to the compiler's."""
@@ -132,7 +133,9 @@ def compile_source(
     exports = "\n".join(f"SIMT_EXPORT({number}, {name})" for number, name in enumerate(names))
     text = f'#include "{HEADER}"\n#line 1 "kernel.cu"\n{source}\n#line 1 "exports"\n{exports}\n'
     macros = [f"-D{name}={value}" for name, value in (defines or {}).items()]
-    options = [*FLAGS, *_processor_flags(), f"-fsanitize={UNDEFINED}", *(MEMORY if check_memory else []), *macros, *flags]
+    options = [*FLAGS, *_processor_flags(), f"-fsanitize={UNDEFINED}", *macros, *flags]
+    if check_memory:
+        options += [*MEMORY, *(["-DSIMT_CHECK_RACES"] if check_races else [])]
     library = _load(_build(compiler, text, tuple(options)))
     parameters = {}
     for number, name in enumerate(names):
@@ -162,7 +165,7 @@ def _processor_flags() -> tuple[str, ...]:
 
 @functools.cache
 def _header_text() -> str:
-    return "".join(path.read_text() for path in sorted(HEADER.parent.glob("*.h")))
+    return "".join(path.read_text() for path in [*sorted(HEADER.parent.glob("*.h")), SHARED])
 
 
 def _build(compiler: str, text: str, options: tuple[str, ...]) -> Path:
@@ -178,7 +181,7 @@ def _build(compiler: str, text: str, options: tuple[str, ...]) -> Path:
         source.write_text(text)
         # Two steps: linking without the sanitizer options leaves their run time out, simt.h has its own.
         _call([compiler, *options, "-c", str(source), "-o", str(compiled)])
-        _call([compiler, "-shared", "-Wl,-Bsymbolic,-z,defs", str(compiled), "-o", str(linked)])
+        _call([compiler, "-shared", "-Wl,-Bsymbolic,-z,defs", f"-Wl,-T,{SHARED}", str(compiled), "-o", str(linked)])
         linked.replace(library)
     return library
 

@@ -10,13 +10,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <utility>
-#if !defined(__x86_64__)
 #include <ucontext.h>
-#endif
 
 #include "vectors.h"
 
 #include "engine.h"
+
+#include "races.h"
 
 #include "intrinsics.h"
 

@@ -9,8 +9,11 @@
 #define __noinline__ __attribute__((noinline))
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
-// Blocks run one after the other, so one copy serves all; the section lets the engine poison it between blocks.
-#define __shared__ static __attribute__((section("simt_shared")))
+// Blocks run one after the other, so one copy serves all; shared.ld gathers the sections, which the engine poisons between blocks.
+// One section each: g++ refuses to put a template's variable beside another.
+#define SIMT_TEXT(number) #number
+#define SIMT_SECTION(number) __attribute__((section("simt_shared_" SIMT_TEXT(number))))
+#define __shared__ static SIMT_SECTION(__COUNTER__)
 #define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(simt::dynamic_shared)
 
 typedef unsigned int u32;

@@ -52,16 +52,10 @@ static inline u32 fma_half(u32 a, u32 b, u32 c) {
 
 static inline u32 relu_half(u32 half) { return (half & 0x8000u) || (half & 0x7fffu) > 0x7c00u ? 0u : half; }
 
-static inline void want_aligned(const char* name, const void* address, u64 bytes) {
-  if (reinterpret_cast<u64>(address) % bytes) fail("%s: address %p is not a multiple of %llu", name, address, bytes);
-}
-
 static inline bool in_shared(const void* address, u64 bytes) {
   const char* place = static_cast<const char*>(address);
   if (place >= dynamic_shared && place + bytes <= dynamic_shared + dynamic_bytes) return true;
-  if (place + bytes > dynamic_shared && place < dynamic_shared + MAX_SHARED) return false;
-  // Static shared memory of templates lies outside the section, but in this library.
-  return reinterpret_cast<u64>(address) >= image.begin && reinterpret_cast<u64>(address) + bytes <= image.end;
+  return place >= __start_simt_shared && place + bytes <= __stop_simt_shared;
 }
 
 static inline void want_shared(const char* name, const void* address, u64 bytes) {
@@ -75,7 +69,7 @@ struct Mma {
   u32 a[4], b[2];
 };
 
-static void finish_mma(u32, void** operands) {
+SIMT_PLAIN static void finish_mma(u32, void** operands) {
   float a[16][16];
   Row4 b[16][2];
   for (int lane = 0; lane < 32; lane++) {
@@ -117,12 +111,16 @@ struct Matrices {
 };
 
 template <int COUNT, bool TRANSPOSED>
-static void finish_ldmatrix(u32, void** operands) {
+SIMT_PLAIN static void finish_ldmatrix(u32, void** operands) {
   for (int matrix = 0; matrix < COUNT; matrix++) {
     u16 values[8][8];
     for (int row = 0; row < 8; row++) memcpy(values[row], static_cast<Matrices*>(operands[matrix * 8 + row])->row, 16);
     for (int lane = 0; lane < 32; lane++) {
       int g = lane / 4, q = lane % 4;
+      for (int half = 0; half < 2; half++) {
+        auto* row = static_cast<const u16*>(static_cast<Matrices*>(operands[matrix * 8 + (TRANSPOSED ? 2 * q + half : g)])->row);
+        check_access_of(fibers[current->warp * LANES + lane], row + (TRANSPOSED ? g : 2 * q + half), 2, READ);
+      }
       u32 low = TRANSPOSED ? values[2 * q][g] : values[g][2 * q];
       u32 high = TRANSPOSED ? values[2 * q + 1][g] : values[g][2 * q + 1];
       static_cast<Matrices*>(operands[lane])->result[matrix] = low | high << 16;
@@ -138,6 +136,17 @@ static inline void ldmatrix(const char* name, u32* result, const void* row) {
     want_shared(name, row, 16);
   }
   collective(name, FULL_MASK, finish_ldmatrix<COUNT, TRANSPOSED>, &mine);
+}
+
+// The oldest copies of this thread arrive.
+SIMT_PLAIN static void finish_copies(u32 count) {
+  Fiber& fiber = *current;
+  for (u32 i = 0; i < count; i++) {
+    check_access_of(fiber, fiber.copies[i].shared, 16, WRITE);
+    memcpy(fiber.copies[i].shared, fiber.copies[i].global, 16);
+  }
+  fiber.copy_count -= count;
+  memmove(fiber.copies, fiber.copies + count, fiber.copy_count * sizeof(Copy));
 }
 
 }  // namespace simt
@@ -166,25 +175,40 @@ inline void ldmatrix_x2_trans(u32 r[2], const void* shared_row) { simt::ldmatrix
 
 inline void red_add_f32x4(float* p, float a, float b, float c, float d) {
   simt::want_aligned("red_add_f32x4", p, 16);
-  p[0] += a, p[1] += b, p[2] += c, p[3] += d;
+  atomicAdd(p, a), atomicAdd(p + 1, b), atomicAdd(p + 2, c), atomicAdd(p + 3, d);
 }
 inline void red_add_f32x2(float* p, float a, float b) {
   simt::want_aligned("red_add_f32x2", p, 8);
-  p[0] += a, p[1] += b;
+  atomicAdd(p, a), atomicAdd(p + 1, b);
 }
-inline void red_add_half2(u32* p, u32 v) { *p = half2_add(*p, v); }
+SIMT_PLAIN inline void red_add_half2(u32* p, u32 v) {
+  simt::want_aligned("red_add_half2", p, 4);
+  simt::check_access_of(*simt::current, p, 4, simt::ATOMIC);
+  *p = half2_add(*p, v);
+}
 inline u32 load_u32(const u32* p) { return *p; }
 inline uint2 load_u64(const uint2* p) { return *p; }
 inline uint4 load_u128(const uint4* p) { return *p; }
 
-inline void copy_async_16(void* shared, const void* global) {
+// The bytes come as late as they may, at the wait; until then there is poison.
+SIMT_PLAIN inline void copy_async_16(void* shared, const void* global) {
+  simt::Fiber& fiber = *simt::current;
   simt::want_aligned("copy_async_16", shared, 16);
   simt::want_aligned("copy_async_16", global, 16);
   simt::want_shared("copy_async_16", shared, 16);
-  *static_cast<uint4*>(shared) = *static_cast<const uint4*>(global);
+  simt::check_access_of(fiber, global, 16, simt::READ);
+  simt::check_access_of(fiber, shared, 16, simt::WRITE);
+  if (fiber.copy_count == simt::MAX_COPIES) simt::finish_copies(1);
+  memset(shared, 0xff, 16);
+  fiber.copies[fiber.copy_count++] = simt::Copy{shared, global, fiber.committed};
 }
-inline void copy_async_commit() {}
-template <int N> inline void copy_async_wait() { static_assert(N >= 0, "groups that may still be under way"); }
+inline void copy_async_commit() { simt::current->committed++; }
+template <int N> SIMT_PLAIN inline void copy_async_wait() {
+  simt::Fiber& fiber = *simt::current;
+  u32 done = 0;
+  while (done < fiber.copy_count && fiber.copies[done].group + N < fiber.committed) done++;
+  simt::finish_copies(done);
+}
 
 inline float fast_exp2(float v) { return exp2f(v); }
 inline float fast_rcp(float v) { return 1.0f / v; }

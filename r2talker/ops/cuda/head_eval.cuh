@@ -44,6 +44,29 @@ struct NoRecord {
   __device__ __forceinline__ void features(const u32 (&)[2][IN_STEPS][4]) const {}
 };
 
+// The second hidden layer of the warp's rows: what density and colour are read from. x, y, z: position of row `lane`.
+template <typename Record>
+__device__ __forceinline__ void hidden_layers(
+    u32 (&hidden)[2][4][4], ShadeShared& s, Tables tables, float x, float y, float z, int lane, Record record) {
+  int q = lane & 3;
+  float c[2][8][4];
+  u32 features[2][IN_STEPS][4];
+  encode_rows<POS_CHANNELS, PACK, POS_GROUPS, POS_DEEP>(features, 0, tables.position, s.levels, x, y, z, lane);
+#if AMBIENT
+  float u, v;
+  ambient_coordinate(s.weights, features, u, v, lane);
+  encode_rows<2, PACK, AMB_GROUPS, 0>(features, POS_STEPS, tables.ambient, s.levels + POS_GROUPS * 32, u, v, 0.f, lane);
+  record.ambient(u, v);
+#endif
+  record.features(features);
+  start_with(c, s.weights.first_bias, q);
+  multiply(c, features, s.weights.first, lane);
+  activate(hidden, c);
+  start_with(c, s.weights.second_bias, q);
+  multiply(c, hidden, s.weights.second, lane);
+  activate(hidden, c);
+}
+
 // Density exponent and colour sums of the warp's rows into the desk. Row `lane` is the sample at `t` of the lane's ray.
 template <typename Record>
 __device__ __forceinline__ void evaluate(
@@ -51,24 +74,7 @@ __device__ __forceinline__ void evaluate(
   int g = lane >> 2, q = lane & 3;
   u32 hidden[2][4][4];
   float c[2][8][4];
-  {
-    u32 features[2][IN_STEPS][4];
-    encode_rows<POS_CHANNELS, PACK, POS_GROUPS, POS_DEEP>(
-        features, 0, tables.position, s.levels, position(ray, t, 0), position(ray, t, 1), position(ray, t, 2), lane);
-#if AMBIENT
-    float u, v;
-    ambient_coordinate(s.weights, features, u, v, lane);
-    encode_rows<2, PACK, AMB_GROUPS, 0>(features, POS_STEPS, tables.ambient, s.levels + POS_GROUPS * 32, u, v, 0.f, lane);
-    record.ambient(u, v);
-#endif
-    record.features(features);
-    start_with(c, s.weights.first_bias, q);
-    multiply(c, features, s.weights.first, lane);
-  }
-  activate(hidden, c);
-  start_with(c, s.weights.second_bias, q);
-  multiply(c, hidden, s.weights.second, lane);
-  activate(hidden, c);
+  hidden_layers(hidden, s, tables, position(ray, t, 0), position(ray, t, 1), position(ray, t, 2), lane, record);
   float sigma[2][4] = {}, rgb[2][4] = {};
   multiply_narrow(sigma, hidden, s.weights.sigma, lane);
   u32 direction[2][1][4];

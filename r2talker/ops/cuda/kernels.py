@@ -4,6 +4,7 @@ No compiler and no header file is needed on the user's machine: NVRTC comes with
 nothing. The compiled form depends on the source, its macros, the architecture and NVRTC's version, which together name its file.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -160,10 +161,9 @@ def _machine_code(source: str, defines: tuple[tuple[str, Any], ...], architectur
     if path.exists():
         return path.read_bytes()
     code = compile_source(source, defines, architecture)
-    try:
+    # A cache that cannot be written costs seconds per start, nothing else.
+    with contextlib.suppress(R2TalkerError):
         write_bytes(path, code)
-    except R2TalkerError:
-        pass  # A cache that cannot be written costs a second per start, nothing else.
     return code
 
 

@@ -1,0 +1,150 @@
+"""Time, memory and distance from the ceilings of one frame of the scene, per method, plain and by the renderer.
+
+`python -m benchmarks.bench_frame [--models FOLDER]`: heads that bench_train saved, or else an untrained stand-in.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from benchmarks.ceilings import Ceilings, measure_ceilings
+from benchmarks.command import add_methods, conclude, describe_ceilings, new_parser, run
+from benchmarks.first_frame import measure_first_frame
+from benchmarks.models import choose_model, count_samples, encode_codes, frame_code, sample_cost, without_pose
+from benchmarks.scene import FRAMES, Clip, make_clip
+from benchmarks.table import Result
+from benchmarks.timing import Timing, measure, peak_memory
+from r2talker.device import choose_device
+from r2talker.evaluate.metrics import psnr
+from r2talker.model.talking_head import TalkingHead
+from r2talker.render.config import RenderSettings
+from r2talker.render.frame import render_frame
+from r2talker.render.renderer import Renderer
+
+TESTS = ("tests/render", "tests/golden/test_models.py")
+BATCH = 8
+"""Frames per draw where images per second are counted."""
+COUNTED = range(0, FRAMES, 15)
+"""Frames whose samples are averaged."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model on the scene, ready to be drawn."""
+
+    model: TalkingHead
+    clip: Clip
+    codes: Float[Tensor, "frames code"]
+    settings: RenderSettings
+
+    def plain(self, frame: int) -> UInt8[Tensor, "height width 3"]:
+        """A frame in plain torch, rays included, as bytes."""
+        code = frame_code(self.model, self.clip, self.codes, frame)
+        plate = self.clip.background.float() / 255
+        picture = render_frame(self.model, self.clip.camera(frame), code, plate, self.settings)
+        return (picture.rgb * 255).round().to(torch.uint8)
+
+    def renderer(self, batch: int) -> Renderer:
+        """A renderer of the model."""
+        return Renderer(self.model, self.settings, without_pose(self.clip.camera(0)), self.clip.background, batch=batch)
+
+    def draw(self, renderer: Renderer, start: int) -> UInt8[Tensor, "batch height width 3"]:
+        """As many frames as the renderer draws at once, from `start`."""
+        frames = slice(start, start + renderer.batch)
+        return renderer.draw(self.codes[frames], self.clip.eye[frames], self.clip.c2w[frames])
+
+
+def measure_method(
+    method: str, clip: Clip, models: Path | None, device: torch.device, ceilings: Ceilings, *, repeats: int
+) -> Iterator[Result]:
+    """Rows of one method: head alone and whole frame, each plain and by the renderer."""
+    for torso in (False, True):
+        model = choose_model(models, method, clip.size, device, torso=torso)
+        subject = Subject(model, clip, encode_codes(model, clip), RenderSettings())
+        scope = "head + torso" if torso else "head"
+        drawers = {"plain": subject.plain, "renderer": _single(subject)}
+        for engine, draw in drawers.items():
+            name = f"{method}, {scope}, {engine}"
+            timing = measure(_cycling(draw, 1), device, repeats=repeats)
+            yield from _timing_rows(name, timing)
+            yield Result("frame", name, "peak memory", peak_memory(_cycling(draw, 1), device) / 2**20, "MiB")
+            if not torso:
+                yield from _ratio_rows(name, subject, ceilings, timing)
+        yield from _batch_rows(f"{method}, {scope}, renderer", subject, device, repeats)
+
+
+def measure_conditioning(method: str, clip: Clip, models: Path | None, device: torch.device, *, repeats: int) -> Result:
+    """Encoding the condition of a known clip, per frame."""
+    model = choose_model(models, method, clip.size, device)
+    timing = measure(lambda: encode_codes(model, clip), device, repeats=repeats)
+    return Result("frame", f"{method}, conditioning", "median", timing.median / FRAMES * 1e3, "ms")
+
+
+def _single(subject: Subject) -> Callable[[int], Tensor]:
+    renderer = subject.renderer(1)
+    return lambda frame: subject.draw(renderer, frame)
+
+
+def _cycling(draw: Callable[[int], Tensor], step: int) -> Callable[[], Tensor]:
+    """A draw of the next frames at every call."""
+    starts = itertools.cycle(range(0, FRAMES - step + 1, step))
+    return lambda: draw(next(starts))
+
+
+def _timing_rows(name: str, timing: Timing) -> Iterator[Result]:
+    for quantity, seconds in (("median", timing.median), ("p95", timing.p95), ("least", timing.least)):
+        yield Result("frame", name, quantity, seconds * 1e3, "ms")
+
+
+def _ratio_rows(name: str, subject: Subject, ceilings: Ceilings, timing: Timing) -> Iterator[Result]:
+    """Samples, and the least bytes and operations that they need against what the machine could have done in the time."""
+    clip, model = subject.clip, subject.model
+    samples = sum(count_samples(model, clip.camera(frame), subject.settings) for frame in COUNTED) / len(COUNTED)
+    cost = sample_cost(model, frame_code(model, clip, subject.codes, 0))
+    yield Result("frame", name, "samples", samples, "")
+    yield Result("frame", name, "of copy", 100 * ceilings.share_of_copy(samples * cost.moved, timing.median), "%")
+    yield Result("frame", name, "of matrix", 100 * ceilings.share_of_matrix(samples * cost.operations, timing.median), "%")
+
+
+def _batch_rows(name: str, subject: Subject, device: torch.device, repeats: int) -> Iterator[Result]:
+    """Images per second in batches, and how far the pictures are from plain ones."""
+    renderer = subject.renderer(BATCH)
+    timing = measure(_cycling(lambda start: subject.draw(renderer, start), BATCH), device, repeats=max(1, repeats // 4))
+    yield Result("frame", name, f"{BATCH} at once", BATCH / timing.median, "images/s")
+    drawn = subject.draw(renderer, 0)
+    apart = min(psnr(drawn[frame].float() / 255, subject.plain(frame).float() / 255) for frame in range(BATCH))
+    yield Result("frame", name, "against plain", apart, "dB")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = new_parser(__doc__)
+    add_methods(parser)
+    parser.add_argument("--models", type=Path, help="folder of heads that bench_train saved at this size")
+    parser.add_argument("--repeats", type=int, default=200, help="timed frames")
+    args = parser.parse_args()
+    device, repeats = choose_device(args.device), 2 if args.quick else args.repeats
+    ceilings = measure_ceilings(device, repeats=3 if args.quick else 20)
+    print(describe_ceilings(ceilings))
+    print(f"heads: {args.models or 'untrained stand-ins'}", flush=True)
+    clip = make_clip(args.size, device)
+    results: list[Result] = []
+    for method in args.methods:
+        results += measure_method(method, clip, args.models, device, ceilings, repeats=repeats)
+        results.append(measure_conditioning(method, clip, args.models, device, repeats=repeats))
+        if not args.quick:
+            first = measure_first_frame(method, device, args.size, args.models)
+            name = f"{method}, head + torso, renderer"
+            results.append(Result("frame", name, "first frame, nothing cached", first.cold, "s"))
+            results.append(Result("frame", name, "first frame, kernels cached", first.warm, "s"))
+        print(f"{method} done", flush=True)
+    conclude(results, args, device, TESTS)
+
+
+if __name__ == "__main__":
+    run(main)
