@@ -9,8 +9,8 @@ from r2talker.model.talking_head import TalkingHead
 from r2talker.ops.camera_rays.op import background_coords, generate_rays, pose_vector
 from r2talker.ops.render_torso.networks import fits
 from r2talker.render.config import RenderSettings
+from r2talker.render.networks import torso_networks
 from r2talker.render.rays import render_rays
-from r2talker.render.renderer import torso_networks
 from r2talker.types import Camera, Frame
 
 

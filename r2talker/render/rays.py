@@ -16,7 +16,7 @@ from r2talker.ops.render_head.fold import fits
 from r2talker.ops.render_head.networks import HeadNetworks
 from r2talker.ops.render_head.reference import Marching
 from r2talker.render.config import RenderSettings
-from r2talker.render.renderer import networks
+from r2talker.render.networks import networks
 from r2talker.types import Rays, Samples
 
 MOST_STEPS_PER_ROUND = 8
