@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from r2talker.model.conditioning import Conditioning
+from r2talker.model.conditioning import Conditioned, Conditioning
 from r2talker.model.grid import Grid
 from r2talker.model.mlp import MLP
 from r2talker.ops.grid_encode.layout import GridLayout
-from r2talker.ops.render_head.fold import evaluate, fold_head
+from r2talker.ops.render_head.fold import FoldedHead, evaluate, exponents, fold_head
 from r2talker.ops.sh_encode.op import sh_encode
 from r2talker.ops.trunc_exp.op import trunc_exp
 
@@ -88,14 +88,21 @@ class Head(nn.Module):
     ) -> Radiance:
         """Density and colour of samples seen along unit directions."""
         conditioned = self.contract.condition(self.position_grid(positions), frame.condition)
+        exponent, rgb = evaluate(self._folded(conditioned, frame), conditioned.features, sh_encode(directions))
+        return Radiance(trunc_exp(exponent), rgb, conditioned.ambient)
+
+    @torch.no_grad()
+    def sigma(self, positions: Float[Tensor, "samples 3"], frame: FrameCode) -> Float[Tensor, " samples"]:
+        """Density alone, without gradients: what occupancy grids ask for."""
+        conditioned = self.contract.condition(self.position_grid(positions), frame.condition)
+        return exponents(self._folded(conditioned, frame), conditioned.features).exp()
+
+    def _folded(self, conditioned: Conditioned, frame: FrameCode) -> FoldedHead:
         film = conditioned.film
-        first, second, third = (layer.weight for layer in self.sigma_net.layers)
-        folded = fold_head(
-            (first, second, third),  # type: ignore[arg-type]
+        return fold_head(
+            tuple(layer.weight for layer in self.sigma_net.layers),  # type: ignore[arg-type]
             tuple(layer.weight for layer in self.color_net.layers),  # type: ignore[arg-type]
             frame.individual,
             eye=frame.eye if self.config.eye else None,
             film=None if film is None else torch.stack([film.shift, film.scale], dim=1),
         )
-        exponent, rgb = evaluate(folded, conditioned.features, sh_encode(directions))
-        return Radiance(trunc_exp(exponent), rgb, conditioned.ambient)

@@ -87,6 +87,36 @@ class TestFold:
         ):
             assert_close(got / want.abs().max(), want / want.abs().max(), "folded, float64")
 
+    @pytest.mark.parametrize("count", [0, 1, 63, 1000])
+    def test_machine_code_equals_plain_torch_with_gradients(self, count: int) -> None:
+        rng = torch.Generator().manual_seed(count)
+        features, directions = torch.randn(count, 44, generator=rng), torch.randn(count, 16, generator=rng)
+        matrices = [network(rng, 64, 44), network(rng, 64, 64), network(rng, 65, 80), network(rng, 3, 64)]
+        biases = [0.5 * torch.randn(rows, generator=rng) for rows in (64, 64, 65)]
+        first, second, last, rgb = matrices
+        last[-1, 64:] = 0
+        leaves = [features, first, biases[0], second, biases[1], last, biases[2], rgb]
+        cotangents = [torch.randn(count, generator=rng), torch.randn(count, 3, generator=rng)]
+        results, grads = [], []
+        for impl in ("plain", "compiled"):
+            own = [leaf.clone().requires_grad_() for leaf in leaves]
+            head = fold.FoldedHead(*own[1:])
+            results.append(fold.evaluate(head, own[0], directions, impl=impl))  # type: ignore[arg-type]
+            grads.append(torch.autograd.grad(results[-1], own, cotangents))
+            grads[-1][5][-1, 64:] = 0
+            alone = fold.exponents(head, own[0], impl=impl)  # type: ignore[arg-type]
+            assert_close(alone, results[-1][0], "dense")
+        for slow, fast in zip(*results, strict=True):
+            assert_close(fast, slow, "dense")
+        for slow, fast in zip(*grads, strict=True):
+            largest = slow.abs().max().clamp_min(1e-6) if slow.numel() else 1.0
+            assert_close(fast / largest, slow / largest, "dense")
+
+    def test_machine_code_is_refused_double_precision(self) -> None:
+        head = fold.FoldedHead(*(torch.zeros(s, dtype=torch.float64) for s in ((8, 2), 8, (8, 8), 8, (9, 24), 9, (3, 8))))
+        with pytest.raises(ValueError, match="float32 on a CPU"):
+            fold.evaluate(head, torch.zeros(1, 2).double(), torch.zeros(1, 16).double(), impl="compiled")
+
 
 class TestHead:
     @pytest.mark.parametrize("count", [0, 1, 63, 1000])

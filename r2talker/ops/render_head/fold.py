@@ -1,6 +1,7 @@
 """A head's networks for one frame: everything constant over the frame folded into matrices and biases, exact in real numbers."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,8 @@ from r2talker.ops.render_head.networks import DIRECTION, HeadNetworks
 class FoldedHead:
     """hidden = relu(first x + first_bias), relu(second hidden + second_bias); answer = last [hidden, direction] + last_bias.
 
-    The last entry of the answer is the density's exponent, the others are the colour network's hidden layer before its ReLU.
+    The last entry of the answer is the density's exponent, the others are the colour network's hidden layer before its ReLU. No direction enters the
+    exponent: the last row's direction columns are zero, and `compiled` gives them no gradient.
     """
 
     first: Float[Tensor, "hidden inputs"]
@@ -63,10 +65,46 @@ def fold_head(
 
 
 def evaluate(
-    head: FoldedHead, features: Float[Tensor, "samples inputs"], directions: Float[Tensor, "samples 16"]
+    head: FoldedHead,
+    features: Float[Tensor, "samples inputs"],
+    directions: Float[Tensor, "samples 16"],
+    *,
+    impl: Literal["auto", "plain", "compiled"] = "auto",
 ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"]]:
-    """The density's exponent and the colour in [0, 1] of samples; directions: spherical harmonics of each."""
-    hidden = torch.relu_(torch.addmm(head.first_bias, features, head.first.T))
-    hidden = torch.relu_(torch.addmm(head.second_bias, hidden, head.second.T))
+    """The density's exponent and the colour in [0, 1] of samples; directions: spherical harmonics of each.
+
+    impl: `plain` torch, or `compiled` (machine code, float32 on a CPU, no gradient to `directions`); `auto` picks.
+    Raises ValueError when `compiled` is asked for and cannot run.
+    """
+    if _compiles(head, features, impl):
+        from r2talker.ops.render_head import compiled_layers
+
+        return compiled_layers.evaluate(head, features, directions)
+    hidden = _hidden(head, features)
     answer = torch.addmm(head.last_bias, torch.cat([hidden, directions], dim=1), head.last.T)
     return answer[:, -1], torch.sigmoid(torch.relu(answer[:, :-1]) @ head.rgb.T)
+
+
+@torch.no_grad()
+def exponents(
+    head: FoldedHead, features: Float[Tensor, "samples inputs"], *, impl: Literal["auto", "plain", "compiled"] = "auto"
+) -> Float[Tensor, " samples"]:
+    """The density's exponent alone, without gradients; see `evaluate`."""
+    if _compiles(head, features, impl):
+        from r2talker.ops.render_head import compiled_layers
+
+        return compiled_layers.exponents(head, features)
+    hidden = _hidden(head, features)
+    return hidden @ head.last[-1, : hidden.shape[1]] + head.last_bias[-1]
+
+
+def _hidden(head: FoldedHead, features: Tensor) -> Tensor:
+    hidden = torch.relu_(torch.addmm(head.first_bias, features, head.first.T))
+    return torch.relu_(torch.addmm(head.second_bias, hidden, head.second.T))
+
+
+def _compiles(head: FoldedHead, features: Tensor, impl: str) -> bool:
+    runs = features.dtype == torch.float32 and features.device.type == "cpu" and len(head.second) % 8 == 0
+    if impl == "compiled" and not runs:
+        raise ValueError(f"evaluate: impl 'compiled' needs float32 on a CPU, got {features.dtype} on {features.device}")
+    return runs and impl != "plain"
