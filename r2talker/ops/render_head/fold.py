@@ -14,8 +14,8 @@ from r2talker.ops.render_head.networks import DIRECTION, HeadNetworks
 class FoldedHead:
     """hidden = relu(first x + first_bias), relu(second hidden + second_bias); answer = last [hidden, direction] + last_bias.
 
-    The last entry of the answer is the density's exponent, the others are the colour network's hidden layer before its ReLU. No direction enters the
-    exponent: the last row's direction columns are zero, and `compiled` gives them no gradient.
+    The last entry of the answer is the density's exponent, the others are the colour network's hidden layer before its ReLU.
+    No direction enters the exponent: the last row's direction columns are zero, and `compiled_layers` gives them no gradient.
     """
 
     first: Float[Tensor, "hidden inputs"]
