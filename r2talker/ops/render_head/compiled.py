@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from r2talker.ops.grid_encode.compiled import encode_points, layout_levels
-from r2talker.ops.jit import SAMPLES, compiled, dense
+from r2talker.ops.jit import SAMPLES, compiled, dense, layer
 from r2talker.ops.march_rays.compiled import coordinate, step_length, walk
 from r2talker.ops.march_rays.march import March
 from r2talker.ops.ray_aabb.op import intersect_aabb
@@ -126,10 +126,10 @@ def _render(
         for s in range(SAMPLES):
             for c in range(features):
                 x[c, s] = encoded[s, c]
-        dense(first, first_bias, x, a, zero, (0, 0, 0, 0, 0, 0, 0, 0))
-        dense(second, second_bias, a, b, zero, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(first, first_bias, x, a, zero)
+        layer(second, second_bias, a, b, zero)
         dense(exponent, nothing, b, sigma, least, (0, 0))
-        dense(joint, direction, b, a, zero, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(joint, direction, b, a, zero)
         dense(rgb, nothing, a, color, least, (0, 0, 0, 0))
         for s in range(SAMPLES):
             ray = slots[s]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from r2talker.ops.jit import SAMPLES, compiled, dense
+from r2talker.ops.jit import SAMPLES, compiled, dense, layer
 from r2talker.ops.render_head.fold import FoldedHead
 from r2talker.ops.threads import share_out
 
@@ -141,15 +141,15 @@ def _forward(inputs: Any, matrices: Any, out: Any, start: int, stop: int) -> Non
                 for k in range(len(d)):
                     d[k, s] = directions[base + s, k]
         a, b, c = kept[block, 0], kept[block, 1], kept[block, 2]
-        dense(first, first_bias, x, a, zero, (0, 0, 0, 0, 0, 0, 0, 0))
-        dense(second, second_bias, a, b, zero, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(first, first_bias, x, a, zero)
+        layer(second, second_bias, a, b, zero)
         dense(exponent_row, nothing, b, power, least, (0, 0))
         for s in range(count):
             exponent[base + s] = power[0, s] + last_bias[hidden, s]
         if len(color) == 0:
             continue
-        dense(spread, last_bias, d, ahead, least, (0, 0, 0, 0, 0, 0, 0, 0))
-        dense(joint, ahead, b, c, zero, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(spread, last_bias, d, ahead, least)
+        layer(joint, ahead, b, c, zero)
         dense(rgb, nothing, c, answer, least, (0, 0, 0, 0))
         for s in range(count):
             for n in range(3):
@@ -175,7 +175,7 @@ def _through_relu(gradient: Any, active: Any, bias: Any) -> None:  # stops what 
 @compiled
 def _add_products(gradient: Any, tiles: Any, sums: Any) -> None:
     for tile in range(len(sums)):
-        dense(gradient, sums[tile], tiles[tile], sums[tile], np.float32(-np.inf), (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(gradient, sums[tile], tiles[tile], sums[tile], np.float32(-np.inf))
 
 
 @compiled
@@ -210,22 +210,22 @@ def _backward(given: Any, matrices: Any, d_features: Any, sums: Any, start: int,
         _turn(c, turned)
         for tile in range(len(rgb_d)):
             dense(answer, rgb_d[tile], turned[tile], rgb_d[tile], least, (0, 0, 0, 0))
-        dense(rgb, wide, answer, g, least, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(rgb, wide, answer, g, least)
         _through_relu(g, c, bias_d[2])
         _turn(b, turned)
         _add_products(g, turned, joint_d)
         _add_products(g, d, spread_d)
         for tile in range(len(exponent_d)):
             dense(power, exponent_d[tile], turned[tile], exponent_d[tile], least, (0, 0))
-        dense(exponent_row, wide, power, h, least, (0, 0, 0, 0, 0, 0, 0, 0))
-        dense(joint, h, g, h, least, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(exponent_row, wide, power, h, least)
+        layer(joint, h, g, h, least)
         _through_relu(h, b, bias_d[1])
         _turn(a, turned)
         _add_products(h, turned, second_d)
-        dense(second, wide, h, g, least, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(second, wide, h, g, least)
         _through_relu(g, a, bias_d[0])
         _add_products(g, x, first_d)
-        dense(first, nothing, g, back, least, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(first, nothing, g, back, least)
         for s in range(count):
             for k in range(width):
                 d_features[base + s, k] = back[k, s]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from r2talker.ops.freq_encode.op import freq_encode
 from r2talker.ops.grid_encode.compiled import encode_points, layout_levels
-from r2talker.ops.jit import SAMPLES, compiled, dense
+from r2talker.ops.jit import SAMPLES, compiled, dense, layer
 from r2talker.ops.render_torso.networks import TorsoNetworks
 from r2talker.ops.render_torso.reference import POSE_OCTAVES, POSITION_OCTAVES
 from r2talker.ops.threads import share_out
@@ -80,8 +80,8 @@ def _blend(points: Any, shrink: Any, grid: Any, matrices: Any, plate: Any, out: 
             for axis in range(2):
                 waves[axis, s] = points[first + s, axis] * shrink
                 _waves(waves[axis, s], axis, s, waves)
-        dense(deform, deform_bias, waves, a, zero, (0, 0, 0, 0, 0, 0, 0, 0))
-        dense(deform_second, nothing, a, b, zero, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(deform, deform_bias, waves, a, zero)
+        layer(deform_second, nothing, a, b, zero)
         dense(deform_out, nothing, b, shift, least, (0, 0))
         for s in range(count):
             for axis in range(2):
@@ -90,8 +90,8 @@ def _blend(points: Any, shrink: Any, grid: Any, matrices: Any, plate: Any, out: 
         for s in range(count):
             for n in range(features):
                 x[n, s] = encoded[s, n]
-        dense(color, color_bias, x, c, zero, (0, 0, 0, 0, 0, 0, 0, 0))
-        dense(color_second, nothing, c, d, zero, (0, 0, 0, 0, 0, 0, 0, 0))
+        layer(color, color_bias, x, c, zero)
+        layer(color_second, nothing, c, d, zero)
         dense(color_out, nothing, d, answer, least, (0, 0, 0, 0))
         for s in range(count):
             alpha = one / (one + exp(-answer[0, s]))
