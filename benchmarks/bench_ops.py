@@ -4,6 +4,7 @@ Bytes are the fewest that a lone operation must move through the device's memory
 once, a backward pass reading its forward's inputs again. `python -m benchmarks.bench_ops`
 """
 
+import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -189,19 +190,24 @@ def measure_operation(operation: Operation, ceilings: Ceilings, device: torch.de
         yield Result("ops", operation.name, "of matrix", 100 * share, "%")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = new_parser(__doc__)
-    args = parser.parse_args()
-    device, repeats = choose_device(args.device), 2 if args.quick else 50
-    ceilings = measure_ceilings(device, repeats=3 if args.quick else 20)
+def measure_operations(args: argparse.Namespace, device: torch.device, ceilings: Ceilings) -> list[Result]:
+    """All rows."""
+    repeats = 2 if args.quick else 50
     inputs = make_inputs(args.size, device)
-    print(describe_ceilings(ceilings))
     print(f"{len(inputs.rays.origins)} rays, {len(inputs.samples.positions)} samples", flush=True)
     results: list[Result] = []
     for operation in list_operations(inputs):
         results += measure_operation(operation, ceilings, device, repeats=repeats)
-    conclude(results, args, device, TESTS)
+    return results
+
+
+def main() -> None:
+    """Measure and print."""
+    args = new_parser(__doc__).parse_args()
+    device = choose_device(args.device)
+    ceilings = measure_ceilings(device, repeats=3 if args.quick else 20)
+    print(describe_ceilings(ceilings))
+    conclude(measure_operations(args, device, ceilings), args, device, TESTS)
 
 
 if __name__ == "__main__":

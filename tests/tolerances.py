@@ -115,6 +115,11 @@ TOLERANCES |= {
     "golden norm, cancelling": Tolerance(1.0, 0, "log10: gradients of 1e-10 to 1e-6 left of cancelling sums; 0.16 measured"),
     # model and conditions
     "frames at once": Tolerance(1e-5, 1e-5, "matrix products of another batch size; 10880 terms: 1.7e-6 measured"),
+    "dense": Tolerance(1e-5, 1e-5, "sums of up to 64 float32 products against float64"),
+    "folded, float64": Tolerance(1e-12, 1e-12, "other order of the same operations in float64"),
+    "torso waves": Tolerance(
+        3e-5, 0, "float32 sines of angles up to 500 against doubled angles in float64, then networks of gain 1.5 a layer"
+    ),
     "FiLM": Tolerance(1e-6, 1e-5, "one fused multiply-add"),
     "linear grid": Tolerance(1e-5, 0, "corner values times weights that float32 positions give to 1e-6"),
     "spread at the start": Tolerance(0, 0.01, "scaled to it; another batch size of the same products"),

@@ -56,7 +56,7 @@ class OccupancyGrid(nn.Module):
         points = centres + jitter / GRID_SIZE
         # One more entry, always 0, stands for the neighbours that are not possible.
         fresh = density.new_zeros(len(cells) + 1)
-        fresh[chosen] = torch.cat([head.density(part, frame).sigma for part in points.split(CHUNK)])
+        fresh[chosen] = torch.cat([head.sigma(part, frame) for part in points.split(CHUNK)])
         spread = torch.maximum(fresh[:-1], fresh[neighbours].amax(0))
         density = torch.maximum(density * DECAY, spread)
         self.density[0, cells] = density

@@ -79,6 +79,10 @@ class FusedDrawing:
         graph.replay()
         return self.ring[turn][:count]
 
+    def evaluated_samples(self) -> float:
+        """Samples of the last batch's frames at which the networks were evaluated, mean over frames; waits for the device."""
+        return float(self.head.counters[:, 2].float().mean())
+
     def _paint(self, turn: int, count: int) -> None:
         views, behind = self.views[:count], self.behind[:count]
         if self.torso is not None:

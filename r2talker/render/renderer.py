@@ -74,3 +74,8 @@ class Renderer:
             picture = render_frame(self.model, replace(self.camera, c2w=c2w[index]), frame, self._plate, self.settings)
             drawn[index] = (picture.rgb * 255).round()
         return drawn
+
+    @property
+    def evaluated_samples(self) -> float | None:
+        """Samples per frame at which the last full batch evaluated the networks; None when plain torch draws. Waits for the device."""
+        return None if self._fused is None else self._fused.evaluated_samples()

@@ -44,6 +44,8 @@ class TrainConfig:
     """Learning rate of the grids at the start; it falls to a tenth."""
     net_rate: float = 3e-3
     """Learning rate of the networks at the start; it falls to a tenth."""
+    warmup: int = 100
+    """Steps over which the learning rates rise to their start (on a GPU): large first steps can kill a network."""
     grid_kind: Literal["tiled", "hash"] = "tiled"
     """Index rule of the position grid's fine levels; the reference's `tiled` drops the third coordinate there, and is faster on a CPU."""
     entropy: float = 1e-4

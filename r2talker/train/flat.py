@@ -93,7 +93,7 @@ class FlatWeights:
 
 
 class Graphs:
-    """Work recorded as CUDA graphs at its first use and replayed from then on.
+    """Work recorded as CUDA graphs at its first use and replayed from then on; its matrix products take the tf32 units.
 
     changing: every tensor that the work changes and that matters; the run before the recording must leave no trace.
     """
@@ -111,22 +111,29 @@ class Graphs:
     def _record(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """Libraries set themselves up in a first run, which must not be recorded."""
         kept = [tensor.clone() for tensor in self._changing()]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            work()
-        torch.cuda.current_stream().wait_stream(stream)
-        for tensor, value in zip(self._changing(), kept, strict=True):
-            tensor.copy_(value)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            work()
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                work()
+            torch.cuda.current_stream().wait_stream(stream)
+            for tensor, value in zip(self._changing(), kept, strict=True):
+                tensor.copy_(value)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                work()
+        finally:
+            torch.set_float32_matmul_precision(precision)
         return graph
 
 
-def decaying_rates(steps: int, device: torch.device) -> Float[Tensor, " steps"]:
-    """Exponential decay to a tenth over the phase (upstream.md 6.3), one more entry than steps."""
-    return 0.1 ** (torch.arange(steps + 1, dtype=torch.float32, device=device) / steps)
+def decaying_rates(steps: int, device: torch.device, *, warmup: int = 0) -> Float[Tensor, " steps"]:
+    """Exponential decay to a tenth over the phase (upstream.md 6.3), after a rise over `warmup` steps; one more entry than steps."""
+    step = torch.arange(steps + 1, dtype=torch.float32, device=device)
+    rates = 0.1 ** (step / steps)
+    return rates * ((step + 1) / warmup).clamp(max=1) if warmup else rates
 
 
 def _ranges(

@@ -34,7 +34,8 @@ def fused_trains(head: Head, device: torch.device) -> bool:
 class HeadSchedule:
     """steps of the run; rays per frame of a step; average_steps: time constant of the moving average, 0 for none.
 
-    occupancy_interval: steps between refreshes of the occupancy grid. noise: standard deviation added to the windows.
+    occupancy_interval: steps between refreshes of the occupancy grid. noise: standard deviation added to the windows. warmup: steps
+    over which the rates rise.
     """
 
     steps: int
@@ -42,6 +43,7 @@ class HeadSchedule:
     average_steps: float = 0.0
     occupancy_interval: int = 16
     noise: float = 0.0
+    warmup: int = 0
 
 
 class FusedHead:
@@ -68,7 +70,9 @@ class FusedHead:
         tables = [head.position_grid.embeddings]
         if isinstance(head.conditioning, AmbientConditioning):
             tables.append(head.conditioning.ambient_grid.embeddings)
-        self.weights = FlatWeights(groups, decaying_rates(schedule.steps, device), tables, schedule.average_steps)
+        self.weights = FlatWeights(
+            groups, decaying_rates(schedule.steps, device, warmup=schedule.warmup), tables, schedule.average_steps
+        )
         self.order = _column_order(device)
         possible = occupancy.density[0] >= 0
         bitfield = pack_bits(possible.float()[None], 0.5)

@@ -112,6 +112,7 @@ class HeadPhase:
             config.ema_share * self.steps,
             config.occupancy_interval,
             config.landmark_noise if self.model.drives_landmarks else 0.0,
+            config.warmup,
         )
         shares = config.sampling
         losses = Losses(config.entropy, config.ambient, shares.anywhere, shares.lips, shares.eyes, config.seed, self.steps)

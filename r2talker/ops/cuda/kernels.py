@@ -79,7 +79,8 @@ def cache_folder() -> Path:
     chosen = os.environ.get("R2TALKER_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "r2talker"
+    package = __name__.partition(".")[0]
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / package
 
 
 def compile_source(source: str, defines: Sequence[tuple[str, Any]], architecture: str) -> bytes:

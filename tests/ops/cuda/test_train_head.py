@@ -29,6 +29,7 @@ from tests.ops.cuda.backends import Backend
 FRAMES, SLOTS, RAYS, SIZE, STEP, STEPS = 3, 2, 200, 64, 4, 10
 RULES = marching_rules(RenderSettings())
 LOSSES = Losses(entropy=1e-2, ambient=0.1, anywhere=0.1, lips=0.3, eyes=0.1, seed=7, steps=STEPS)
+UNLOCKING = replace(LOSSES, coarse_levels=6, unlock_steps=8)
 SCALE = 1024
 WANTED = 0.03
 """Relative error of a gradient: fp16 activations and gradients, sums in fp32; 0.013 measured at most."""
@@ -40,6 +41,7 @@ class Setting:
 
     backend: Backend
     name: str
+    losses: Losses = LOSSES
 
     def __post_init__(self) -> None:
         device = self.backend.device
@@ -101,7 +103,7 @@ class Setting:
         kernels = self.backend.load(PARTS, step_macros(net, SLOTS, RAYS), leave_out=left_out)
         halves = HalfTables(net.table.detach().half(), None if net.ambient is None else net.ambient.table.detach().half())
         return HeadStep(
-            net, self.model.head.individual_codes, halves, self.gradients, self.clip, LOSSES, scene_words(RULES, bitfield),
+            net, self.model.head.individual_codes, halves, self.gradients, self.clip, self.losses, scene_words(RULES, bitfield),
             column_bits(bitfield), torch.tensor([STEP], dtype=torch.int32, device=device), RAYS, kernels, self.backend.processors,
         )  # fmt: skip
 
@@ -128,16 +130,28 @@ class Setting:
             error += float(squared.detach().sum())
         return total, error
 
+    def windowed_table(self) -> Tensor:
+        """The position table with every level times its window (Nerfies' equation 8)."""
+        layout, losses = self.net.layout, self.losses
+        if not losses.unlock_steps:
+            return self.net.table
+        opened = losses.coarse_levels + (layout.levels - losses.coarse_levels) * STEP / losses.unlock_steps
+        ramp = (opened - torch.arange(layout.levels)).clamp(0, 1)
+        window = (0.5 - 0.5 * torch.cos(torch.pi * ramp)).to(self.backend.device)
+        return self.net.table * window.repeat_interleave(torch.tensor(layout.sizes, device=window.device))[:, None]
+
     def _render(self, slot: int, pixels: Tensor, start: Tensor, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         net, frame, clip = self.net, self.frame(slot), self.clip
         rays = generate_rays(self.camera, pixels)
         far = intersect_aabb(rays.origins, rays.directions, RULES.aabb, min_near=RULES.min_near).far
         samples = march_rays(rays.origins, rays.directions, start, far, self.model.occupancy.bitfield, dt_gamma=RULES.dt_gamma)
         individual = self.model.head.individual_codes[frame]
+        # A feature times its window is a feature of a table times that window.
+        net = replace(net, table=self.windowed_table())
         sigma, rgb = radiance(net, samples.positions, samples.directions, code, clip.eye[frame], individual)
         result = composite(
             sigma, rgb, samples.delta, samples.t_end, samples.offsets, samples.counts,
-            ray_index=samples.ray_index, ambient=self._ambient(net, samples.positions, code),
+            ray_index=samples.ray_index, ambient=self._ambient(net, net.table, samples.positions, code),
         )  # fmt: skip
         truth = clip.truth[frame].reshape(-1, 3)[pixels].float() / 255
         torso = clip.torso[frame].reshape(-1, 4)[pixels].float() / 255
@@ -147,10 +161,10 @@ class Setting:
         return ((picture - truth) ** 2).mean(1), binary_entropy(result.weights_sum), result.ambient_sum
 
     @staticmethod
-    def _ambient(net: HeadNetworks, positions: Tensor, code: Tensor) -> Tensor | None:
+    def _ambient(net: HeadNetworks, table: Tensor, positions: Tensor, code: Tensor) -> Tensor | None:
         if net.ambient is None:
             return None
-        features = grid_encode(positions, net.table, net.layout)
+        features = grid_encode(positions, table, net.layout)
         heard = torch.cat([features, code.expand(len(features), -1)], 1)
         hidden = torch.relu(torch.relu(heard @ net.ambient.first.T) @ net.ambient.second.T)
         return torch.tanh(hidden @ net.ambient.out.T).abs().sum(-1)
@@ -178,6 +192,23 @@ def test_every_gradient_is_that_of_autograd(backend: Backend, name: str) -> None
     assert max(errors.values()) < WANTED, errors
     drawn = setting.step.slots[:, 6].view(torch.float32).sum()
     assert float(drawn) >= error * 0.999
+
+
+@pytest.mark.parametrize("name", ["r2talker", "geneface"])
+def test_gradients_while_levels_are_still_being_unlocked(backend: Backend, name: str) -> None:
+    setting = Setting(backend, name, UNLOCKING)
+    setting.run()
+    total, _ = setting.expected(setting.code)
+    total.backward()
+    errors = {
+        key: relative_error(getattr(setting.gradients, key), getattr(setting.net, key).grad)
+        for key in ("table", "first", "rgb")
+    }
+    assert max(errors.values()) < WANTED, errors
+    layout = setting.net.layout
+    locked = setting.gradients.table[layout.offsets[12] :]
+    assert float(locked.abs().max()) == 0
+    assert float(setting.gradients.table[: layout.offsets[6]].abs().max()) > 0
 
 
 def test_rays_come_from_the_regions_in_their_shares(backend: Backend) -> None:
