@@ -109,7 +109,7 @@ def _ratio_rows(name: str, subject: Subject, ceilings: Ceilings, timing: Timing,
     samples = _evaluated(subject) if fused else None
     if samples is None:
         samples = sum(count_samples(model, clip.camera(frame), subject.settings) for frame in COUNTED) / len(COUNTED)
-    cost = sample_cost(model, frame_code(model, clip, subject.codes, 0))
+    cost = sample_cost(model)
     yield Result("frame", name, "samples", samples, "")
     yield Result("frame", name, "of copy", 100 * ceilings.share_of_copy(samples * cost.moved, timing.median), "%")
     yield Result("frame", name, "of matrix", 100 * ceilings.share_of_matrix(samples * cost.operations, timing.median), "%")

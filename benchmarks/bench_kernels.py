@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.ceilings import Ceilings, measure_ceilings
 from benchmarks.command import add_methods, conclude, describe_ceilings, new_parser, run
 from benchmarks.fused_engine import FusedEngine
-from benchmarks.models import build_model, choose_model, encode_codes, frame_code, sample_cost, without_pose
+from benchmarks.models import build_model, choose_model, encode_codes, sample_cost, without_pose
 from benchmarks.scene import Clip, make_clip
 from benchmarks.table import Result
 from r2talker.device import choose_device
@@ -75,7 +75,7 @@ def kernel_rows(what: str, times: dict[str, float], needs: dict[str, Need], ceil
 def training_rows(method: str, clip: Clip, device: torch.device, ceilings: Ceilings) -> list[Result]:
     """The kernels of a step, after WARM steps."""
     model = build_model(method, clip.size, device)
-    cost = sample_cost(model, frame_code(model, clip, encode_codes(model, clip), 0))
+    cost = sample_cost(model)
     engine = FusedEngine(model, clip, STEPS, RAYS, FRAMES_PER_STEP)
     engine.fused.advance(WARM)
     times = time_kernels(lambda: engine.fused.advance(1), REPEATS)
@@ -99,7 +99,7 @@ def frame_rows(method: str, clip: Clip, models: Path | None, device: torch.devic
     renderer = Renderer(model, RenderSettings(), without_pose(clip.camera(0)), clip.background, batch=1)
     times = time_kernels(lambda: _draw(renderer, codes, clip), REPEATS)
     samples = renderer.evaluated_samples or 0.0
-    cost = sample_cost(model, frame_code(model, clip, codes, 0))
+    cost = sample_cost(model)
     pixels = clip.size**2
     needs = {
         "shade_rays": Need(samples * cost.moved, samples * cost.operations),

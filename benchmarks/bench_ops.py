@@ -132,7 +132,7 @@ def _networks(inputs: Inputs) -> Operation:
 
     count = len(samples.positions)
     moved = size_of(samples.positions, samples.directions, model.head.position_grid.embeddings) + count * 4 * 4
-    return Operation("head forward", evaluate, moved, count * sample_cost(model, code).operations)
+    return Operation("head forward", evaluate, moved, count * sample_cost(model).operations)
 
 
 def _compositing(inputs: Inputs) -> Iterator[Operation]:
