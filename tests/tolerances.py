@@ -175,5 +175,8 @@ TOLERANCES |= {
         0.03, 0, "a rounded deformation reads other cells of a random table of 2048: 0.009 measured"
     ),
     "formula of yuv": Tolerance(0.51, 0, "rounding to bytes, weights of 16 binary places"),
+    "fused gradient": Tolerance(
+        0.03, 0, "relative error of a gradient: halves, sums in single precision; 0.013 measured at most"
+    ),
     "optimiser": Tolerance(1e-6, 1e-4, "single precision, fast power and root"),
 }
