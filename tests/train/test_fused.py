@@ -69,7 +69,7 @@ def test_the_occupancy_is_published_as_the_model_keeps_it(engine: Callable[[str]
     assert torch.equal(density[0] >= 0, possible)
     threshold = (density.clamp_min(0).sum() / density.numel()).clamp(max=10.0)
     assert torch.equal(trained.model.occupancy.bitfield, pack_bits(density, threshold))
-    assert 0 < float((density[0] > threshold).float().mean()) < float(possible.float().mean())
+    assert 0 < float((density[0] > threshold).float().mean()) <= float(possible.float().mean())
 
 
 def test_finishing_leaves_the_average_and_no_gradients(engine: Callable[[str], FusedEngine]) -> None:
