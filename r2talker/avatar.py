@@ -22,8 +22,9 @@ from r2talker.avatar_format import (
 )
 from r2talker.conditions import window_conditions
 from r2talker.device import choose_device
+from r2talker.drive.driver import generate_landmarks
 from r2talker.drive.log_mel import LogMel, audio_windows
-from r2talker.drive.motion import MotionModel, frame_count, generate_landmarks
+from r2talker.drive.motion import MotionModel, frame_count
 from r2talker.drive.poses import mirrored_indices, smooth_poses
 from r2talker.errors import R2TalkerError
 from r2talker.files import write_bytes
