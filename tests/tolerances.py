@@ -77,6 +77,8 @@ TOLERANCES |= {
     "energy": Tolerance(1e-4, 0, "float32 logarithms"),
     "cepstra": Tolerance(1e-8, 1e-8, "float64 sums in another order"),
     "graph of float32": Tolerance(1e-3, 1e-5, "float32 sums of 494 products of size 1 in another order"),
+    "bridged eye": Tolerance(2e-3, 0, "percent of the picture; linear across a blink where the clip curves"),
+    "shape of a blink": Tolerance(0.02, 0, "relative to the bridged eye: 2e-3 of 0.3"),
     "lip distance": Tolerance(1e-7, 0, "metres; one float32 norm"),
     "envelope of noise": Tolerance(0.02, 0, "log-mel units, the noise's own fluctuation over ten frames"),
 }

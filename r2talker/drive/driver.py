@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE, LogMel, row_count
-from r2talker.drive.motion import FEATURE_LIMIT, LANDMARKS, MotionModel, frame_count
+from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE, LogMel, frame_count, row_count
+from r2talker.drive.motion import FEATURE_LIMIT, LANDMARKS, MotionModel
 from r2talker.drive.speaker import CONTEXT_ROWS
 from r2talker.errors import R2TalkerError
 
@@ -25,7 +25,7 @@ BLOCK_SAMPLES = 30 * SAMPLE_RATE
 class Heard:
     """Frames that have become complete: displacements of the landmarks, and loudness.
 
-    loudness: mean log-mel value around the frame (1 unit is 40 dB), which head motion follows.
+    loudness: mean log-mel value of the frame (1 unit is 40 dB), which head motion follows; see `frame_loudness`.
     """
 
     landmarks: Float[Tensor, "frames 68 3"]
@@ -129,11 +129,11 @@ class Driver:
         if frames < 1:
             return Heard(self._features.new_zeros(0, LANDMARKS, 3), self._features.new_zeros(0))
         windows = self._features.unfold(0, self.model.window_rows, ROWS_PER_FRAME).transpose(1, 2)[:frames]
-        levels = self._levels.unfold(0, self.model.window_rows, ROWS_PER_FRAME)[:frames]
         used = frames * ROWS_PER_FRAME
+        own = self._levels[self.model.rows_back :][:used].unflatten(0, (frames, ROWS_PER_FRAME))
         self._features, self._levels = self._features[used:].clone(), self._levels[used:].clone()
         self._frames += frames
-        return Heard(self.model.landmarks(self.model.coefficients(windows)), levels.mean(1))
+        return Heard(self.model.landmarks(self.model.coefficients(windows)), own.mean(1))
 
 
 def generate_landmarks(

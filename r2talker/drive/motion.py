@@ -135,11 +135,6 @@ class MotionModel(nn.Module):
         return self.clamp(landmarks + self.eye_slope * offset)
 
 
-def frame_count(samples: int) -> int:
-    """Video frames at 25 fps of that many samples, rounded to the nearest."""
-    return int(samples / (HOP * ROWS_PER_FRAME) + 0.5)
-
-
 def advance_sound(samples: Float[Tensor, " samples"], frames: int) -> Float[Tensor, " samples"]:
     """The sound `frames` video frames earlier (negative: later), as long as before; silence comes in at the end that opens."""
     shift = frames * HOP * ROWS_PER_FRAME

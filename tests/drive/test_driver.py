@@ -5,7 +5,8 @@ import torch
 
 from r2talker.drive.config import MotionConfig
 from r2talker.drive.driver import BLOCK_SAMPLES, Driver, generate_landmarks, listen_through
-from r2talker.drive.motion import MotionModel, frame_count
+from r2talker.drive.log_mel import frame_count
+from r2talker.drive.motion import MotionModel
 from r2talker.errors import R2TalkerError
 from tests.tolerances import assert_close
 
