@@ -23,4 +23,13 @@ class MotionConfig:
     """Units of each hidden layer."""
 
     members: int = 4
-    """Networks whose outputs are averaged, each early-stopped on another part of the clip."""
+    """Networks whose outputs are averaged, each trained without another part of the clip."""
+
+    remembered: int = 0
+    """Landmark frames of the clip that the model keeps, evenly spaced over it, to stay near them; training sets it."""
+
+    nearness: float = 0.7
+    """Share of the way from what the networks say to the nearest that the person's face has done, 0 to 1."""
+
+    tremble: float = 0.5
+    """Share of a movement far smaller than the person's usual ones that a frame makes at once; 1 leaves tremble as it is."""

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE, LogMel, frame_count, row_count
 from r2talker.drive.motion import FEATURE_LIMIT, LANDMARKS, MotionModel
 from r2talker.drive.speaker import CONTEXT_ROWS
+from r2talker.drive.steadier import Steadier
 from r2talker.errors import R2TalkerError
 
 BLOCK_SAMPLES = 30 * SAMPLE_RATE
@@ -55,6 +56,7 @@ class Driver:
         self._rows = torch.zeros(0, width, device=self._device)
         self._features = torch.full((self.model.rows_back, width), -FEATURE_LIMIT, device=self._device)
         self._levels = torch.full((self.model.rows_back,), LogMel.silence, device=self._device)
+        self._steadier = Steadier(self.model.pace.item(), self.model.config.tremble)
         self._frames = 0
 
     @property
@@ -133,7 +135,8 @@ class Driver:
         own = self._levels[self.model.rows_back :][:used].unflatten(0, (frames, ROWS_PER_FRAME))
         self._features, self._levels = self._features[used:].clone(), self._levels[used:].clone()
         self._frames += frames
-        return Heard(self.model.landmarks(self.model.coefficients(windows)), own.mean(1))
+        landmarks = self._steadier.advance(self.model.landmarks(self.model.coefficients(windows)))
+        return Heard(landmarks, own.mean(1))
 
 
 def generate_landmarks(

@@ -13,6 +13,7 @@ from torch.nn.functional import dropout, gelu, layer_norm, pad
 
 from r2talker.drive.config import MotionConfig
 from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE, LogMel
+from r2talker.drive.manifold import pull_to_known
 from r2talker.drive.speaker import subtract_speaker
 
 LANDMARKS = 68
@@ -42,7 +43,8 @@ class MotionModel(nn.Module):
     """Audio to landmarks of one person; rebuilt from its `config` and its state.
 
     Everything learned from the person beside the weights is a buffer: `landmark_mean`, `landmark_min`, `landmark_max` [68, 3]
-    of the training frames; `basis` [components, 68, 3] of the lower face, scaled so that a coefficient of 1 is one standard
+    of the training frames, and `known` [remembered, 68, 3], some of them; `pace` the usual change of a mouth coordinate from one
+    training frame to the next; `basis` [components, 68, 3] of the lower face, scaled so that a coefficient of 1 is one standard
     deviation; `closed` the coefficients of the shut mouth; `gain` of the articulation; `eye_slope` [68, 3] of the eyelids per
     unit of eye value around `eye_mean`; `band_mean`, `band_std`, `quietest` of the training voice; `sound_lag` the frames by
     which the sound of the training clip came late, which was corrected before training.
@@ -60,6 +62,8 @@ class MotionModel(nn.Module):
     band_std: Tensor
     quietest: Tensor
     sound_lag: Tensor
+    known: Tensor
+    pace: Tensor
 
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
@@ -81,7 +85,8 @@ class MotionModel(nn.Module):
         self.register_buffer("closed", torch.zeros(config.components))
         self.register_buffer("band_mean", torch.zeros(config.bands))
         self.register_buffer("band_std", torch.ones(config.bands))
-        for name, value in (("gain", 1.0), ("eye_mean", 0.0), ("quietest", LogMel.silence)):
+        self.register_buffer("known", torch.zeros(config.remembered, LANDMARKS, 3))
+        for name, value in (("gain", 1.0), ("eye_mean", 0.0), ("quietest", LogMel.silence), ("pace", 0.0)):
             self.register_buffer(name, torch.tensor(value))
         self.register_buffer("sound_lag", torch.tensor(0))
 
@@ -117,11 +122,12 @@ class MotionModel(nn.Module):
         return self.forward(every).mean(0) * self.gain
 
     def landmarks(self, coefficients: Float[Tensor, "frames components"]) -> Float[Tensor, "frames 68 3"]:
-        """Displacements of the lower face along the components, within the range of the training frames.
+        """Displacements of the lower face along the components, pulled towards remembered frames and within their range.
 
         Brows and eyelids stay at the training mean.
         """
-        return self.clamp(self.landmark_mean + (coefficients @ self.basis.flatten(1)).unflatten(1, (LANDMARKS, 3)))
+        free = self.landmark_mean + (coefficients @ self.basis.flatten(1)).unflatten(1, (LANDMARKS, 3))
+        return self.clamp(pull_to_known(free, self.known, self.config.nearness))
 
     def clamp(self, landmarks: Float[Tensor, "frames 68 3"]) -> Float[Tensor, "frames 68 3"]:
         """No coordinate further than it went in the training frames."""

@@ -6,6 +6,7 @@ learning rate falls to zero by the end; stopping at the lowest held-out loss was
 """
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ from r2talker.train.motion_sync import find_sound_lag
 
 MIN_FRAMES = 45
 """The training split of two seconds, the shortest clip that ingest takes; fewer frames teach nothing."""
+
+MOST_REMEMBERED = 1024
+"""Frames of the clip that a model keeps at most (0.8 MB)."""
 
 _REPORT_STEPS = 50
 _HELD_SHARE = 0.06
@@ -72,7 +76,7 @@ def _fit_person(
 ) -> MotionModel:
     frames = known.shape[0]
     generator = torch.Generator().manual_seed(config.seed)
-    model = MotionModel(config.model)
+    model = MotionModel(dataclasses.replace(config.model, remembered=min(frames, MOST_REMEMBERED)))
     with torch.no_grad():
         with _one_thread():
             model.sound_lag.fill_(find_sound_lag(samples[: frames * _FRAME_SAMPLES], known))
