@@ -33,3 +33,6 @@ class MotionConfig:
 
     tremble: float = 0.5
     """Share of a movement far smaller than the person's usual ones that a frame makes at once; 1 leaves tremble as it is."""
+
+    syllables: float = 0.5
+    """Standard deviations by which the mouth of a strange voice opens further per 10 dB of loudness."""

@@ -6,6 +6,8 @@ out is one the person makes. Frame t reads rows 2t - back ... 2t + ahead; all th
 the speaker's mean in the past and by the look-ahead in the future, so that `Driver` can make it from sound in pieces.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from torch.nn.functional import dropout, gelu, layer_norm, pad
 from r2talker.drive.config import MotionConfig
 from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE, LogMel
 from r2talker.drive.manifold import pull_to_known
-from r2talker.drive.speaker import subtract_speaker
+from r2talker.drive.speaker import speaker_mean, strangeness
 
 LANDMARKS = 68
 BROWS = slice(17, 27)
@@ -22,8 +24,27 @@ EYELIDS = slice(36, 48)
 FEATURE_LIMIT = 4.0
 """Normalised features are clipped here (standard deviations): digital silence is no further from speech than a quiet room."""
 
+INNER_UPPER, INNER_LOWER = [61, 62, 63], [67, 66, 65]
+"""Inner lip points, upper ones over lower ones."""
+
 _ROW_MS = 20
+_TEN_DECIBEL = 0.25
+_PAUSE, _SPEECH = -0.7, -0.4
+_SYLLABLE_RANGE = (-0.6, 0.4)
 _MARGIN_MS = LogMel.margin * 1000 // SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class HeardRows:
+    """Log-mel rows as the model hears them.
+
+    features: relative to the speaker, unit variance for the training voice. level: mean over the bands relative to the speaker's
+    mean, log-mel units. strangeness: 0 the training voice, 1 quite another.
+    """
+
+    features: Float[Tensor, "rows bands"]
+    level: Float[Tensor, " rows"]
+    strangeness: Float[Tensor, " rows"]
 
 
 class MemberLinear(nn.Module):
@@ -95,10 +116,15 @@ class MotionModel(nn.Module):
         """Rows that one frame reads."""
         return self.rows_back + 1 + self.rows_ahead
 
-    def features(self, rows: Float[Tensor, "rows bands"]) -> Float[Tensor, "rows bands"]:
-        """Speaker-normalised features of log-mel rows, unit variance for the training voice."""
-        centred = subtract_speaker(rows, self.band_mean, self.quietest)
-        return (centred / self.band_std).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
+    def hear(self, rows: Float[Tensor, "rows bands"]) -> "HeardRows":
+        """What log-mel rows say, beside who says it."""
+        mean = speaker_mean(rows, self.band_mean, self.quietest)
+        centred = (rows - mean).to(rows.dtype)
+        return HeardRows(
+            features=(centred / self.band_std).clamp(-FEATURE_LIMIT, FEATURE_LIMIT),
+            level=centred.mean(1),
+            strangeness=strangeness(mean, self.band_mean, self.band_std),
+        )
 
     def windows(self, features: Float[Tensor, "rows bands"], frames: int) -> Float[Tensor, "frames window bands"]:
         """Rows 2t - back ... 2t + ahead of each frame t; silence outside."""
@@ -120,6 +146,25 @@ class MotionModel(nn.Module):
         """Mean over the members, with the articulation gain."""
         every = windows[None].expand(self.config.members, *windows.shape)
         return self.forward(every).mean(0) * self.gain
+
+    def follow_syllables(
+        self,
+        coefficients: Float[Tensor, "frames components"],
+        level: Float[Tensor, " frames"],
+        strangeness: Float[Tensor, " frames"],
+    ) -> Float[Tensor, "frames components"]:
+        """Let the mouth of a strange voice, which the networks know less well, also open with its loudness and close in its pauses.
+
+        level: loudness around the frame relative to the speaker's mean, log-mel units. By `strangeness`, coefficients go to the
+        closed mouth below -28 dB, and the opening grows by `config.syllables` standard deviations per 10 dB.
+        """
+        sound = ((level - _PAUSE) / (_SPEECH - _PAUSE)).clamp(0, 1)
+        sound = sound * sound * (3 - 2 * sound)
+        share = 1 - strangeness * (1 - sound)
+        louder = level.clamp(*_SYLLABLE_RANGE) / _TEN_DECIBEL * strangeness * self.config.syllables
+        opening = (self.basis[:, INNER_UPPER, 1] - self.basis[:, INNER_LOWER, 1]).mean(1)
+        direction = opening / opening.norm().clamp_min(1e-9)
+        return self.closed + (coefficients - self.closed + louder[:, None] * direction) * share[:, None]
 
     def landmarks(self, coefficients: Float[Tensor, "frames components"]) -> Float[Tensor, "frames 68 3"]:
         """Displacements of the lower face along the components, pulled towards remembered frames and within their range.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.functional import pad
 
 from r2talker.drive.config import MotionConfig
 from r2talker.drive.driver import BLOCK_SAMPLES, Driver, generate_landmarks, listen_through
@@ -58,9 +59,12 @@ def test_pieces_give_what_the_whole_gives(model: MotionModel, sound: torch.Tenso
 
 
 def test_the_whole_is_what_the_networks_say_of_all_rows_at_once(model: MotionModel, sound: torch.Tensor) -> None:
-    features = model.features(model.log_mel(sound))
-    expected = model.landmarks(model.coefficients(model.windows(features, frame_count(len(sound)))))
-    expected = Steadier(model.pace.item(), model.config.tremble).advance(expected)
+    heard, frames = model.hear(model.log_mel(sound)), frame_count(len(sound))
+    level = pad(heard.level, (2, 4), value=-1.0).unfold(0, 6, 2).mean(1)[:frames]
+    coefficients = model.coefficients(model.windows(heard.features, frames))
+    coefficients = model.follow_syllables(coefficients, level, heard.strangeness[::2][:frames])
+    expected = Steadier(model.pace.item(), model.config.tremble).advance(model.landmarks(coefficients))
+    assert heard.strangeness.max() == 1
     assert_close(generate_landmarks(model, sound), expected, "streamed landmarks")
 
 
