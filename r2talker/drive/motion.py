@@ -90,13 +90,15 @@ class MotionModel(nn.Module):
         super().__init__()
         self.config = config
         self.log_mel = LogMel(config.bands)
-        self.rows_back = config.look_back_ms // _ROW_MS
         future_ms = config.look_ahead_ms - _MARGIN_MS
         # The second row of the frame is its own sound and costs no waiting.
         self.rows_ahead = 1 + future_ms // _ROW_MS
-        if self.rows_ahead < 1 or self.rows_back < 0:
-            raise ValueError(f"look_ahead_ms must be at least {config.look_ahead_ms - future_ms}, got {config.look_ahead_ms}")
-        inputs = config.bands * self.window_rows
+        self.rows_back = config.look_back_ms // _ROW_MS + config.blur_rows
+        self.network_rows = self.window_rows - 2 * config.blur_rows
+        least = _MARGIN_MS + _ROW_MS * max(0, config.blur_rows - 1)
+        if future_ms < 0 or self.rows_ahead < config.blur_rows or config.look_back_ms < 0:
+            raise ValueError(f"look_ahead_ms must be at least {least} and look_back_ms at least 0, got {config}")
+        inputs = config.bands * self.network_rows
         self.first = MemberLinear(config.members, inputs, config.hidden)
         self.second = MemberLinear(config.members, config.hidden, config.hidden)
         self.last = MemberLinear(config.members, config.hidden, config.components)
@@ -113,7 +115,7 @@ class MotionModel(nn.Module):
 
     @property
     def window_rows(self) -> int:
-        """Rows that one frame reads."""
+        """Rows that one frame reads: those of the networks, moved by up to `blur_rows` to either side."""
         return self.rows_back + 1 + self.rows_ahead
 
     def hear(self, rows: Float[Tensor, "rows bands"]) -> "HeardRows":
@@ -134,7 +136,7 @@ class MotionModel(nn.Module):
         return padded.unfold(0, self.window_rows, ROWS_PER_FRAME).transpose(1, 2)[:frames]
 
     def forward(
-        self, windows: Float[Tensor, "members items window bands"], drop: float = 0.0
+        self, windows: Float[Tensor, "members items network_window bands"], drop: float = 0.0
     ) -> Float[Tensor, "members items components"]:
         """Coefficients on the person's components, of each member for its own items; `drop` is the dropout while training."""
         x = windows.flatten(2)
@@ -143,9 +145,20 @@ class MotionModel(nn.Module):
         return self.last(x)
 
     def coefficients(self, windows: Float[Tensor, "frames window bands"]) -> Float[Tensor, "frames components"]:
-        """Mean over the members, with the articulation gain."""
-        every = windows[None].expand(self.config.members, *windows.shape)
-        return self.forward(every).mean(0) * self.gain
+        """Mean over the members, and over windows moved by a few rows, with the articulation gain.
+
+        Moved windows tell of moments 20 and 40 ms earlier and later, weighted by a triangle: less tremble, and no delay.
+        """
+        moved = windows.unfold(1, self.network_rows, 1).transpose(2, 3)
+        every = moved.flatten(0, 1)[None].expand(self.config.members, -1, -1, -1)
+        made = self.forward(every).mean(0).unflatten(0, moved.shape[:2])
+        blur = self.config.blur_rows
+        weights = 1 + blur - torch.arange(-blur, blur + 1, device=made.device).abs().to(made.dtype)
+        return torch.einsum("fmc,m->fc", made, weights / weights.sum()) * self.gain
+
+    def unmoved(self, windows: Float[Tensor, "items window bands"]) -> Float[Tensor, "items network_window bands"]:
+        """The part of each window that the networks read when it is not moved, which they are trained on."""
+        return windows[:, self.config.blur_rows : self.config.blur_rows + self.network_rows]
 
     def follow_syllables(
         self,

@@ -154,7 +154,7 @@ def gather_motion_data(
 
 
 def _windows(model: MotionModel, samples: Float[Tensor, " samples"], frames: int) -> Float[Tensor, "frames window bands"]:
-    return model.windows(model.hear(model.log_mel(samples)).features, frames)
+    return model.unmoved(model.windows(model.hear(model.log_mel(samples)).features, frames))
 
 
 def _silent_windows(
