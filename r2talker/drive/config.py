@@ -16,7 +16,7 @@ class MotionConfig:
     look_ahead_ms: int = 120
     """Sound after the 40 ms of a frame that must have arrived before the frame can be made, milliseconds."""
 
-    blur_rows: int = 2
+    blur_rows: int = 1
     """Rows of 20 ms by which the networks' window is moved to either side; their outputs are averaged."""
 
     components: int = 12

@@ -147,14 +147,11 @@ class MotionModel(nn.Module):
     def coefficients(self, windows: Float[Tensor, "frames window bands"]) -> Float[Tensor, "frames components"]:
         """Mean over the members, and over windows moved by a few rows, with the articulation gain.
 
-        Moved windows tell of moments 20 and 40 ms earlier and later, weighted by a triangle: less tremble, and no delay.
+        Moved windows tell of moments 20 ms earlier and later: their mean trembles less and is not late.
         """
         moved = windows.unfold(1, self.network_rows, 1).transpose(2, 3)
         every = moved.flatten(0, 1)[None].expand(self.config.members, -1, -1, -1)
-        made = self.forward(every).mean(0).unflatten(0, moved.shape[:2])
-        blur = self.config.blur_rows
-        weights = 1 + blur - torch.arange(-blur, blur + 1, device=made.device).abs().to(made.dtype)
-        return torch.einsum("fmc,m->fc", made, weights / weights.sum()) * self.gain
+        return self.forward(every).mean(0).unflatten(0, moved.shape[:2]).mean(1) * self.gain
 
     def unmoved(self, windows: Float[Tensor, "items window bands"]) -> Float[Tensor, "items network_window bands"]:
         """The part of each window that the networks read when it is not moved, which they are trained on."""

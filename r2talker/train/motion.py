@@ -248,8 +248,20 @@ def _set_gain(model: MotionModel, data: MotionData, held: Bool[Tensor, "members 
     """
     outputs = held_outputs(model, data, held)
     opening = data.lips[:, :_OPENINGS].mean(1)
-    made, tracked = (float((values @ opening).std()) for values in (outputs.made, outputs.tracked))
+    # In use, outputs of windows moved by a row or more are averaged, which takes some of their spread.
+    blurred = _blurred(outputs.made @ opening, model.config.blur_rows / ROWS_PER_FRAME)
+    made, tracked = float(blurred.std()), float((outputs.tracked @ opening).std())
     model.gain.fill_(min(max(articulation * tracked / max(made, 1e-6), 1.0), _MOST_GAIN))
+
+
+def _blurred(curves: Float[Tensor, "members frames"], reach: float) -> Float[Tensor, "members frames"]:
+    """Mean over `reach` frames to either side of each, of curves that are linear between frames; ends repeat."""
+    moments = torch.linspace(-reach, reach, int(2 * reach * ROWS_PER_FRAME) + 1, device=curves.device)
+    frame = torch.arange(curves.shape[1], device=curves.device)[:, None] + moments
+    left = frame.floor().long()
+    share = (frame - left).to(curves)
+    last = curves.shape[1] - 1
+    return torch.lerp(curves[:, left.clamp(0, last)], curves[:, (left + 1).clamp(0, last)], share).mean(2)
 
 
 def _to(data: MotionData, device: torch.device) -> MotionData:

@@ -22,7 +22,7 @@ def test_hearing_layers_are_learned_and_started_from(
     monkeypatch.setattr(motion_report, "describe_clip", lambda name, shape: f"{name}: layers of {list(shape)}")
     outcome = command("evaluate-motion", dataset.root, "--motion-start", file)
     assert outcome.code == 0
-    assert f"{dataset.root}: layers of [4, 312, 128]" in outcome.out
+    assert f"{dataset.root}: layers of [4, 336, 128]" in outcome.out
 
 
 def test_what_cannot_be_done_is_one_line(command: Command, dataset: DatasetFolder, tmp_path: Path) -> None:
