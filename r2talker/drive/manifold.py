@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-JAW_AND_NOSE = [*range(17), *range(27, 36)]
-MOUTH = [*range(48, 68)]
-REGIONS = (JAW_AND_NOSE, MOUTH)
-"""What the generator moves; brows and eyelids come from elsewhere."""
+JAW, MOUTH = slice(0, 17), slice(48, 68)
+REGIONS = (JAW, MOUTH)
+"""What the generator moves, but for the nose, which hardly moves; brows and eyelids come from elsewhere."""
 
 NEIGHBOURS = 10
 RIDGE = 0.03
@@ -22,14 +21,14 @@ RIDGE = 0.03
 def pull_to_known(
     landmarks: Float[Tensor, "frames 68 3"], known: Float[Tensor, "remembered 68 3"], share: float
 ) -> Float[Tensor, "frames 68 3"]:
-    """`landmarks` with jaw and nose, and mouth, moved by `share` of the way to their projections; the rest as it was."""
+    """`landmarks` with jaw and mouth moved by `share` of the way to their projections; the rest as it was."""
     if share == 0 or len(landmarks) == 0 or len(known) < 2:
         return landmarks
     pulled = landmarks.clone()
     for region in REGIONS:
         points, remembered = landmarks[:, region].flatten(1), known[:, region].flatten(1)
         projected = points + share * (project(points, remembered) - points)
-        pulled[:, region] = projected.unflatten(1, (len(region), 3))
+        pulled[:, region] = projected.unflatten(1, (-1, 3))
     return pulled
 
 
