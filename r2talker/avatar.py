@@ -33,10 +33,14 @@ from r2talker.model.head import FrameCode
 from r2talker.model.talking_head import TalkingHead
 from r2talker.progress import Progress, Silent
 from r2talker.render.frame import render_frame
+from r2talker.render.host import copy_to_host, lay_out, leaves_as_planes
+from r2talker.render.renderer import Renderer
 from r2talker.types import Camera, Frame
 
 BATCH = 256
 """Windows encoded at once."""
+GPU_BATCH = 8
+"""Pictures drawn at once on a GPU; a CPU gains nothing from it and hands over every picture as it comes."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,18 @@ class Avatar:
     ) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         """Yield 8-bit RGB pictures at 25 per second; see `plan` for what moves them. size: side in pixels, by default that of training."""
         plan = self.plan(audio=audio, landmarks=landmarks, features=features, poses=poses, eye=eye, life=life, frames=frames)
-        for frame in self.render_plan(plan, background=background, size=size):
-            yield (frame.rgb * 255).round().to(torch.uint8).cpu().numpy()
+        for batch in self.render_batches(plan, background=background, size=size):
+            yield from batch
+
+    def render_batches(
+        self,
+        plan: DrivePlan,
+        *,
+        background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
+        size: int | None = None,
+    ) -> Iterator[UInt8[np.ndarray, "batch size size 3"]]:
+        """Yield the 8-bit pictures of a plan, several at a time on a GPU, where copying them overlaps with drawing the next."""
+        yield from copy_to_host(self._draw(plan, background, self._side(size)))
 
     def render_plan(
         self,
@@ -169,14 +183,11 @@ class Avatar:
         background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
         size: int | None = None,
     ) -> Iterator[Frame]:
-        """Yield the frames of a plan one by one; memory does not grow with their number."""
+        """Yield the frames of a plan one by one, with alpha and depth; memory does not grow with their number."""
         side = self._side(size)
         plate = torch.from_numpy(self._plate(background, side)).to(self.device).float() / 255
-        for start in range(0, len(plan.windows), BATCH):
-            with torch.no_grad():
-                codes = self.model.head.contract.encode(plan.windows[start : start + BATCH])
-            for offset, code in enumerate(codes):
-                index = start + offset
+        for start, codes in self._codes(plan):
+            for index, code in enumerate(codes, start):
                 frame = FrameCode(code, plan.eye[index], self.model.head.individual_codes[0])
                 yield render_frame(self.model, self.camera(plan.c2w[index], side), frame, plate, self.info.render)
 
@@ -196,6 +207,7 @@ class Avatar:
         progress: Progress | None = None,
     ) -> int:
         """Write an H.264 video with the driving sound, and a poster picture beside it (same name, `.png`); returns the frame count."""
+        from r2talker.media.threaded import ThreadedWriter
         from r2talker.media.write import VideoWriter, write_png
 
         samples = read_samples(audio)
@@ -203,14 +215,17 @@ class Avatar:
         side, progress = self._side(size), progress or Silent()
         target = Path(path)
         progress.begin("render", len(plan.windows))
-        with VideoWriter(target, width=side, height=side, audio=samples) as writer:
-            for count, frame in enumerate(self.render_plan(plan, background=background, size=side)):
-                picture = (frame.rgb * 255).round().to(torch.uint8).cpu().numpy()
-                writer.write(picture)
-                if count == len(plan.windows) // 2:
-                    poster = picture
-                progress.advance(count + 1)
-        write_png(target.with_suffix(".png"), poster)
+        drawn = self._draw(plan, background, side)
+        poster = torch.empty(side, side, 3, dtype=torch.uint8, device=self.device)
+        leaving = lay_out(_copying(drawn, len(plan.windows) // 2, poster), self.device)
+        done = 0
+        with ThreadedWriter(VideoWriter(target, width=side, height=side, audio=samples)) as writer:
+            write = writer.write_planar if leaves_as_planes(self.device) else writer.write
+            for batch in copy_to_host(leaving):
+                write(batch)
+                done += len(batch)
+                progress.advance(done)
+        write_png(target.with_suffix(".png"), poster.cpu().numpy())
         progress.end(f"{len(plan.windows)} frames in {target}, poster {target.with_suffix('.png')}")
         return len(plan.windows)
 
@@ -218,6 +233,26 @@ class Avatar:
         """The clip's camera at a pose and picture size."""
         full = self.info.size
         return Camera(c2w, self.info.focal, self.info.focal, full / 2, full / 2, full, full).resized(size, size)
+
+    def _codes(self, plan: DrivePlan) -> Iterator[tuple[int, Float[Tensor, "frames code"]]]:
+        """Condition codes of a plan's frames, BATCH at a time, each with the number of its first frame."""
+        for start in range(0, len(plan.windows), BATCH):
+            with torch.no_grad():
+                codes = self.model.head.contract.encode(plan.windows[start : start + BATCH])
+            yield start, codes
+
+    def _draw(
+        self, plan: DrivePlan, background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None, side: int
+    ) -> Iterator[UInt8[Tensor, "batch side side 3"]]:
+        """Pictures of a plan as they lie in the renderer's buffers."""
+        plate = torch.from_numpy(self._plate(background, side)).to(self.device)
+        batch = GPU_BATCH if self.device.type == "cuda" else 1
+        renderer = Renderer(self.model, self.info.render, self.camera(torch.eye(4), side), plate, batch=batch)
+        for start, codes in self._codes(plan):
+            for first in range(0, len(codes), renderer.batch):
+                some = codes[first : first + renderer.batch]
+                frames = slice(start + first, start + first + len(some))
+                yield renderer.draw(some, plan.eye[frames], plan.c2w[frames])
 
     def _sequence(
         self,
@@ -291,6 +326,17 @@ class Avatar:
         if plate.ndim == 1:
             return np.broadcast_to(plate, (side, side, 3)).copy()
         return cv2.resize(plate, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _copying(
+    batches: Iterator[UInt8[Tensor, "batch side side 3"]], number: int, into: UInt8[Tensor, "side side 3"]
+) -> Iterator[UInt8[Tensor, "batch side side 3"]]:
+    """The batches as they come; picture `number` of them all is copied as it passes."""
+    for batch in batches:
+        if 0 <= number < len(batch):
+            into.copy_(batch[number])
+        number -= len(batch)
+        yield batch
 
 
 def read_samples(audio: str | Path | Float[np.ndarray, " samples"] | None) -> Float[np.ndarray, " samples"] | None:

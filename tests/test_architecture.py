@@ -21,7 +21,7 @@ DOORS = ("__init__", "__main__")
 UNSEEN = {"ingest": {"model", "methods", "conditions"}}
 """Rooms below that a room does not see all the same."""
 ONLY_CLI = "subject"
-HEAVY = ("torch", "numpy", "cv2", "mediapipe", "av", "scipy", "soundfile", "soxr", "tensorboard")
+HEAVY = ("torch", "numpy", "cv2", "mediapipe", "av", "scipy", "soundfile", "soxr", "tensorboard", "numba")
 NOT_ON_A_TRAINING_MACHINE = ("mediapipe", "av", "soundfile", "soxr", "tyro")
 BARE = ("train.run", "train.trainer", "avatar", "render.frame", "evaluate.held_out", "evaluate.motion")
 """What such a machine runs: training, rendering, evaluation."""

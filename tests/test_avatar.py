@@ -346,6 +346,15 @@ def test_batches_of_windows_leave_no_seam(avatar: Avatar, monkeypatch: pytest.Mo
     assert_close(torch.stack(parts), torch.stack(whole), "frames at once")
 
 
+def test_batches_hold_the_pictures_of_the_plan(avatar: Avatar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r2talker.avatar.BATCH", 3)
+    plan = avatar.plan(frames=5)
+    frames = [(frame.rgb * 255).round().byte().numpy() for frame in avatar.render_plan(plan, size=16)]
+    batches = list(avatar.render_batches(plan, size=16))
+    assert np.array_equal(np.concatenate(batches), frames)
+    assert np.array_equal(list(avatar.render(frames=5, size=16)), frames)
+
+
 # ---- videos
 
 

@@ -39,9 +39,9 @@ def test_every_array_of_the_operations_is_compared(monkeypatch: pytest.MonkeyPat
     for octaves, name in ((10, "freq_2d_10"), (4, "freq_6d_4")):
         test_encodings.test_freq_golden(name, octaves)
     for max_steps in (16, 64, 256):
-        test_march_rays.test_golden(max_steps, "lattice")
+        test_march_rays.test_golden(max_steps, "compiled")
     test_encodings.test_sh_golden()
-    test_composite.test_golden()
+    test_composite.test_golden("compiled")
     test_geometry.test_rays_golden()
     test_geometry.test_aabb_golden()
     test_geometry.test_pose_vector_golden("r2talker")

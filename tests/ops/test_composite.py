@@ -15,11 +15,15 @@ def stored(name: str) -> Tensor:
     return torch.from_numpy(golden("ops")[f"composite/{name}"])
 
 
-def test_golden() -> None:
+IMPLS = ("reference", "compiled")
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_golden(impl: str) -> None:
     offsets, counts = stored("offset_count").long().unbind(1)
     delta, t_end = stored("delta_and_t_end").unbind(1)
     leaves = [stored(name).requires_grad_() for name in ("sigma", "rgb", "ambient")]
-    result = composite(leaves[0], leaves[1], delta, t_end, offsets, counts, ambient=leaves[2])
+    result = composite(leaves[0], leaves[1], delta, t_end, offsets, counts, ambient=leaves[2], impl=impl)  # type: ignore[arg-type]
     for name in ("image", "weights_sum", "ambient_sum"):
         assert_close(getattr(result, name), stored(name), "golden composite")
     assert_close(result.depth, stored("depth_sum"), "golden composite")
@@ -62,10 +66,11 @@ def loop(
     return out
 
 
+@pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("rays", [0, 1, 63, 1000])
-def test_equals_the_loop(rays: int) -> None:
+def test_equals_the_loop(rays: int, impl: str) -> None:
     *samples, ambient = random_samples(rays, rays)
-    result, expected = composite(*samples, ambient=ambient), loop(*samples, ambient)
+    result, expected = composite(*samples, ambient=ambient, impl=impl), loop(*samples, ambient)  # type: ignore[arg-type]
     for name in ("image", "weights_sum", "depth", "ambient_sum"):
         assert_close(getattr(result, name), getattr(expected, name), "composite loop")
 
@@ -82,21 +87,47 @@ def test_gradients() -> None:
     assert not composite(leaves[0], rgb, delta, t_end, offsets, counts).depth.requires_grad
 
 
+@pytest.mark.parametrize("rays", [0, 1, 63, 5000])
+def test_compiled_gradients_equal_reference(rays: int) -> None:
+    sigma, rgb, *rest, ambient = random_samples(rays, rays)
+    rng = torch.Generator().manual_seed(1)
+    cotangents = [torch.randn(rays, 3, generator=rng), torch.randn(rays, generator=rng), torch.randn(rays, generator=rng)]
+    grads = []
+    for impl in IMPLS:
+        leaves = [values.clone().requires_grad_() for values in (sigma, rgb, ambient)]
+        out = composite(leaves[0], leaves[1], *rest, ambient=leaves[2], impl=impl)  # type: ignore[arg-type]
+        assert not out.depth.requires_grad
+        grads.append(torch.autograd.grad((out.image, out.weights_sum, out.ambient_sum), leaves, cotangents))
+    for slow, fast in zip(*grads, strict=True):
+        largest = slow.abs().max() if len(slow) else 1.0
+        assert_close(fast / largest, slow / largest, "golden composite gradient")
+
+
+def test_compiled_is_refused_what_it_cannot_do() -> None:
+    sigma, rgb, delta, t_end, offsets, counts, _ = random_samples(5, 0)
+    with pytest.raises(ValueError, match="'compiled' needs"):
+        composite(sigma.double(), rgb, delta, t_end, offsets, counts, impl="compiled")
+
+
 def test_ray_index_changes_nothing() -> None:
     *samples, ambient = random_samples(63, 1)
     ray_index = torch.repeat_interleave(samples[5])
-    assert_close(composite(*samples, ambient=ambient, ray_index=ray_index).image, composite(*samples).image, "exact")
+    for impl in IMPLS:
+        named = composite(*samples, ambient=ambient, ray_index=ray_index, impl=impl)  # type: ignore[arg-type]
+        assert_close(named.image, composite(*samples, impl=impl).image, "exact")  # type: ignore[arg-type]
 
 
-def test_extremes_stay_finite_and_weights_stay_below_one() -> None:
+@pytest.mark.parametrize("impl", IMPLS)
+def test_extremes_stay_finite_and_weights_stay_below_one(impl: str) -> None:
     sigma = torch.tensor([0.0, 1e-30, 1e30, math.inf, 5.0, math.inf, math.inf], requires_grad=True)
     rgb = torch.ones(7, 3)
-    out = composite(sigma, rgb, torch.full((7,), 0.03), torch.ones(7), torch.tensor([0, 5]), torch.tensor([5, 2]))
+    rays = (torch.tensor([0, 5]), torch.tensor([5, 2]))
+    out = composite(sigma, rgb, torch.full((7,), 0.03), torch.ones(7), *rays, impl=impl)  # type: ignore[arg-type]
     (grad,) = torch.autograd.grad(out.image.sum() + out.weights_sum.sum(), sigma)
     assert_close(out.weights_sum, torch.ones(2), "composite loop")
     assert grad.isfinite().all()
     *samples, _ = random_samples(500, 2)
-    assert composite(*samples).weights_sum.max() <= 1 + 1e-6
+    assert composite(*samples, impl=impl).weights_sum.max() <= 1 + 1e-6  # type: ignore[arg-type]
 
 
 def test_wrong_input_is_named() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,8 @@ TINY = {
     "hash": GridLayout(3, 2, base=2, finest=6, levels=2, log2_table=5, kind="hash"),
 }
 SIZES = (0, 1, 63, 1000)
+IMPLS = ("reference", "bags", "compiled")
+FAST = ("bags", "compiled")
 
 
 def layout_of(name: str) -> GridLayout:
@@ -68,7 +71,7 @@ def test_levels_without_third_coordinate() -> None:
     assert [len(strides) for strides in GridLayout(3, 2, base=16).strides] == [3] * 9 + [2] * 7
 
 
-@pytest.mark.parametrize("impl", ["reference", "bags"])
+@pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("name", GRIDS)
 def test_golden(name: str, impl: str) -> None:
     layout, inputs, stored = layout_of(name), grid_inputs(name), golden("ops")
@@ -76,7 +79,7 @@ def test_golden(name: str, impl: str) -> None:
     y, dx, dtable = run(layout, *map(torch.from_numpy, (inputs.x, inputs.table, inputs.grad)), impl)
     fused = torch.addcmul(torch.tensor(0.5), torch.tensor(1 / 3), torch.tensor(1481.00378)).item()
     once = float(np.float32(np.float64(np.float32(1 / 3)) * np.float64(np.float32(1481.00378)) + 0.5))
-    exact = impl == "reference" or fused == once
+    exact = impl != "bags" or fused == once
     assert_close(y, stored[f"grid/{name}/y"], "golden grid" if exact else "golden grid, rounded twice")
     rows = np.abs(stored[f"grid/{name}/grad_x"]).max(axis=1, keepdims=True) + 1e-30
     if exact:
@@ -91,22 +94,37 @@ def test_golden(name: str, impl: str) -> None:
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("points", SIZES)
-@pytest.mark.parametrize("name", SMALL)
-def test_bags_equal_reference(name: str, points: int) -> None:
-    compare_forms(SMALL[name], points)
+@pytest.mark.parametrize(
+    ("impl", "name"), [(impl, name) for impl in FAST for name in SMALL if impl == "bags" or SMALL[name].compiles]
+)
+def test_fast_forms_equal_reference(impl: str, name: str, points: int) -> None:
+    compare_forms(SMALL[name], points, impl)
 
 
+@pytest.mark.parametrize("impl", FAST)
 @pytest.mark.parametrize("points", [9000, 20000])
-def test_bags_equal_reference_across_chunks(points: int) -> None:
-    compare_forms(SMALL["3d"], points)
+def test_fast_forms_equal_reference_across_chunks(points: int, impl: str) -> None:
+    compare_forms(SMALL["3d"], points, impl)
 
 
-def compare_forms(layout: GridLayout, points: int) -> None:
+@pytest.mark.parametrize("channels", [1, 2, 4, 8])
+def test_compiled_widths(channels: int) -> None:
+    compare_forms(replace(SMALL["3d"], channels=channels), 100, "compiled")
+
+
+def test_what_compiles() -> None:
+    assert {name for name in SMALL if SMALL[name].compiles} == {"2d", "3d", "hash"}
+    assert all(layout_of(name).compiles for name in GRIDS)
+    with pytest.raises(ValueError, match="'compiled' cannot run"):
+        grid_encode(torch.zeros(1, 3), torch.zeros(SMALL["odd sizes"].rows, 3), SMALL["odd sizes"], impl="compiled")
+
+
+def compare_forms(layout: GridLayout, points: int, impl: str) -> None:
     rng = torch.Generator().manual_seed(points)
     x = torch.rand(points, layout.input_dim, generator=rng) * 2.1 - 1.05
     table = torch.randn(layout.rows, layout.channels, generator=rng)
     cotangent = torch.randn(points, layout.features, generator=rng)
-    fast, slow = (run(layout, x, table, cotangent, impl) for impl in ("bags", "reference"))
+    fast, slow = (run(layout, x, table, cotangent, form) for form in (impl, "reference"))
     assert_close(fast[0], slow[0], "grid bags")
     largest = slow[1].abs().max() if points else 1.0
     assert_close(fast[1] / largest, slow[1] / largest, "grid bags slope")
@@ -129,7 +147,7 @@ def test_reference_gradients(name: str) -> None:
     assert torch.autograd.gradcheck(lambda x, table: grid_encode(x, table, layout, impl="reference"), (x, table))
 
 
-@pytest.mark.parametrize("impl", ["reference", "bags"])
+@pytest.mark.parametrize("impl", IMPLS)
 def test_corners_return_table_rows(impl: str) -> None:
     layout = GridLayout(3, 2, base=32)
     table = torch.randn(layout.rows, 2, generator=torch.Generator().manual_seed(0))
@@ -139,7 +157,7 @@ def test_corners_return_table_rows(impl: str) -> None:
     assert_close(grid_encode(x, table, layout, impl=impl)[:, :2], rows, "grid corner")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("impl", ["reference", "bags"])
+@pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("bad", [1.0001, -1.0001, math.inf, math.nan])
 def test_points_outside_are_zero_and_pass_no_gradient(impl: str, bad: float) -> None:
     layout = SMALL["3d"]
@@ -151,7 +169,7 @@ def test_points_outside_are_zero_and_pass_no_gradient(impl: str, bad: float) -> 
     assert_close(dtable.sum(), float(layout.features), "grid bags gradient")
 
 
-@pytest.mark.parametrize("impl", ["reference", "bags"])
+@pytest.mark.parametrize("impl", IMPLS)
 def test_bound_scales_points(impl: str) -> None:
     layout = SMALL["3d"]
     x, table = torch.rand(40, 3) * 2 - 1, torch.randn(layout.rows, 2)
@@ -159,11 +177,12 @@ def test_bound_scales_points(impl: str) -> None:
     assert_close(wide, grid_encode(x, table, layout, impl=impl), "grid bags")  # type: ignore[arg-type]
 
 
-def test_double_is_refused_by_bags_and_served_by_auto() -> None:
+@pytest.mark.parametrize("impl", FAST)
+def test_double_is_refused_by_fast_forms_and_served_by_auto(impl: str) -> None:
     layout = SMALL["hash"]
     x, table = torch.rand(4, 3, dtype=torch.float64), torch.randn(layout.rows, 2, dtype=torch.float64)
-    with pytest.raises(ValueError, match="float32"):
-        grid_encode(x, table, layout, impl="bags")
+    with pytest.raises(ValueError, match="float64"):
+        grid_encode(x, table, layout, impl=impl)  # type: ignore[arg-type]
     assert grid_encode(x, table, layout).dtype == torch.float64
 
 

@@ -12,7 +12,7 @@ from tests.golden.regenerate import golden, occupancy
 from tests.tolerances import assert_close
 
 BOX = (-1.0, -0.5, -1.0, 1.0, 0.5, 1.0)
-IMPLS = ("reference", "lattice")
+IMPLS = ("reference", "lattice", "compiled")
 
 
 def golden_rays() -> Rays:
@@ -53,10 +53,11 @@ def test_golden(max_steps: int, impl: str) -> None:
 
 @pytest.mark.parametrize("rays", [0, 1, 63, 1000])
 @pytest.mark.parametrize("max_steps", [16, 200])
-def test_lattice_equals_walk(rays: int, max_steps: int) -> None:
+@pytest.mark.parametrize("impl", IMPLS[1:])
+def test_fast_forms_equal_walk(impl: str, rays: int, max_steps: int) -> None:
     batch = random_rays(rays)
     noise = torch.rand(rays, generator=torch.Generator().manual_seed(3))
-    fast, slow = (march(batch, bitfield(), impl, max_steps=max_steps, noise=noise) for impl in IMPLS)
+    fast, slow = (march(batch, bitfield(), form, max_steps=max_steps, noise=noise) for form in (impl, "reference"))
     assert rays < 2 or slow.counts.sum() > rays
     assert_close(fast.counts, slow.counts, "exact")
     assert_close(fast.offsets, slow.offsets, "exact")
@@ -104,10 +105,9 @@ def test_a_second_cascade_is_walked() -> None:
     rays = random_rays(20)
     samples = march_rays(rays.origins, rays.directions, torch.zeros(20), torch.full((20,), 3.0), bits, grid_size=32, bound=2.0)
     assert_close(samples.counts, torch.full((20,), 14), "exact")
-    with pytest.raises(ValueError, match="single cascade"):
-        march_rays(
-            rays.origins, rays.directions, torch.zeros(20), torch.ones(20), bits, grid_size=32, bound=2.0, impl="lattice"
-        )
+    for impl in ("lattice", "compiled"):
+        with pytest.raises(ValueError, match="single cascade"):
+            march_rays(rays.origins, rays.directions, torch.zeros(20), torch.ones(20), bits, grid_size=32, bound=2.0, impl=impl)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -122,8 +122,26 @@ def test_positions_follow_the_rays(impl: str) -> None:
     assert_close(d_directions, torch.zeros(63, 3).index_add(0, samples.ray_index, t * cotangent), "march gradient")
 
 
+@pytest.mark.parametrize("corner", [0, 77, 128**3 - 1])
+def test_one_occupied_cell_is_found(corner: int) -> None:
+    grid = torch.zeros(1, 128**3)
+    grid[0, corner] = 1
+    centre = cell_centres(128)[corner] * (1 - 1 / 128)
+    origin = torch.tensor([[0.3, 2.5, -0.2]])
+    aim = torch.nn.functional.normalize(centre - origin, dim=1)
+    found = [
+        march_rays(origin, aim, torch.zeros(1), torch.full((1,), 5.0), pack_bits(grid, 0.5), max_steps=1024, impl=impl)  # type: ignore[arg-type]
+        for impl in IMPLS
+    ]
+    assert found[0].counts[0] > 0
+    for samples in found[1:]:
+        assert_close(samples.t_end, found[0].t_end, "march lattice")
+
+
 def test_wrong_input_is_named() -> None:
     rays = random_rays(4)
+    with pytest.raises(ValueError, match="float32 on a CPU"):
+        march(Rays(rays.origins.double(), rays.directions.double()), bitfield(), "compiled")
     with pytest.raises(ValueError, match="near must be"):
         march_rays(rays.origins, rays.directions, torch.zeros(3), torch.ones(4), bitfield())
     with pytest.raises(ValueError, match="bitfield must be"):

@@ -1,6 +1,7 @@
 """Public doors of compositing: all samples of all rays for training, one round of samples for pictures."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,13 +31,15 @@ def composite(
     ray_index: Int[Tensor, " samples"] | None = None,
     ambient: Float[Tensor, " samples"] | None = None,
     threshold: float = 1e-4,
+    impl: Literal["auto", "reference", "compiled"] = "auto",
 ) -> Composited:
     """Emission and absorption along each ray; a ray stops after the sample that takes its transmittance below `threshold`.
 
     sigma: density per scene unit; delta, t_end: scene units; ambient: |a_0| + |a_1| of each sample (None: sums are zero).
     The samples of a ray are consecutive (`Samples`); ray_index spares working it out. Computed in float32 (float64 for
     float64). Gradients reach sigma, rgb and ambient of samples up to the stop; none passes through depth (upstream.md 5.4).
-    Raises ValueError when shapes do not fit.
+    impl: `reference` (plain torch), `compiled` (machine code, float32 on a CPU, no gradient to delta); `auto` picks.
+    Raises ValueError when shapes do not fit, or when `compiled` is asked for and cannot run.
     """
     samples, rays = len(sigma), len(counts)
     shapes = {
@@ -48,6 +51,14 @@ def composite(
     for name, (values, shape) in shapes.items():
         if values.shape != shape:
             raise ValueError(f"composite: {name} must be {list(shape)}, got {list(values.shape)}")
+    tensors = [value for value in (sigma, rgb, delta, t_end, ambient) if value is not None]
+    runs = all(value.dtype == torch.float32 and value.device.type == "cpu" for value in tensors) and not delta.requires_grad
+    if impl == "compiled" and not runs:
+        raise ValueError(f"composite: impl 'compiled' needs float32 on a CPU, got {sigma.dtype} on {sigma.device}")
+    if impl == "compiled" or (impl == "auto" and runs):
+        from r2talker.ops.composite import compiled
+
+        return Composited(*compiled.gather(sigma, rgb, ambient, delta, t_end, offsets, counts, threshold))
     if ray_index is None:
         ray_index = torch.repeat_interleave(counts, output_size=samples)
     sigma, rgb = (values if values.dtype == torch.float64 else values.float() for values in (sigma, rgb))

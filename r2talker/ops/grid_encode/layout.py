@@ -112,3 +112,19 @@ class GridLayout:
         """Whether this level's rows are found by hashing."""
         side = self.resolutions[level] + 1
         return self.kind == "hash" and self.strides[level][-1] * side > self.sizes[level]
+
+    def row_mask(self, level: int) -> int | None:
+        """Bits that bring a row number back into its level (all 32 where none leaves it); None where only a division would."""
+        size = self.sizes[level]
+        if size & (size - 1) == 0:
+            return size - 1
+        inside = not self.hashed(level) and sum(self.strides[level]) * self.resolutions[level] < size
+        return 0xFFFFFFFF if inside else None
+
+    @cached_property
+    def compiles(self) -> bool:
+        """Whether `compiled` knows it: every index of two or three coordinates, wrapping at powers of two, usual widths."""
+        levels = range(self.levels)
+        used = [self.input_dim if self.hashed(k) else len(self.strides[k]) for k in levels]
+        plain = all(dims in (2, 3) for dims in used) and not (self.input_dim == 2 and any(map(self.hashed, levels)))
+        return plain and self.channels in (1, 2, 4, 8) and all(self.row_mask(k) is not None for k in levels)

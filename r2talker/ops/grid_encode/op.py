@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from r2talker.ops.grid_encode import bags, reference
+from r2talker.ops.grid_encode import bags, cuda, reference
 from r2talker.ops.grid_encode.layout import GridLayout
 
 
@@ -16,7 +16,7 @@ def grid_encode(
     layout: GridLayout,
     *,
     bound: float = 1.0,
-    impl: Literal["auto", "reference", "bags"] = "auto",
+    impl: Literal["auto", "reference", "bags", "compiled", "cuda"] = "auto",
 ) -> Float[Tensor, "points features"]:
     """Interpolate every level of a multi-resolution grid at points in [-bound, bound]^dim (upstream.md 3.1).
 
@@ -26,20 +26,35 @@ def grid_encode(
 
     Gradients: to `table` (corner weights), and to `x` when it requires one (piecewise constant along each axis).
     impl: `reference` (plain gathers, float32 or float64, differentiable twice), `bags` (weighted bags of rows, float32),
-    `auto` takes `bags` where it can run.
-    Raises ValueError or TypeError when shapes, dtypes or devices do not fit, or when `bags` is asked for and cannot run.
+    `compiled` (machine code, float32 on a CPU, usual layouts), `cuda` (kernels, float32); `auto` takes the last of them that can run.
+    Raises ValueError or TypeError when shapes, dtypes or devices do not fit, or when an `impl` is asked for and cannot run.
     """
     _check(x, table, layout, bound)
-    runs = x.dtype == torch.float32 and bags.supports(layout)
     if impl == "auto":
-        impl = "bags" if runs else "reference"
+        impl = next(name for name in ("cuda", "compiled", "bags", "reference") if _runs(name, x, layout))
+    if impl not in ("reference", "bags", "compiled", "cuda"):
+        raise ValueError(f"grid_encode: impl must be 'auto', 'reference', 'bags', 'compiled' or 'cuda', not {impl!r}")
+    if not _runs(impl, x, layout):
+        raise ValueError(f"grid_encode: impl {impl!r} cannot run {x.dtype} on {x.device} with {layout}; take 'reference'")
     if impl == "reference":
         return reference.encode(x, table, layout, bound)
-    if impl != "bags":
-        raise ValueError(f"grid_encode: impl must be 'auto', 'reference' or 'bags', not {impl!r}")
-    if not runs:
-        raise ValueError(f"grid_encode: impl 'bags' needs float32 and rows that fit int32, got {x.dtype} and {layout}")
-    return bags.encode(x, table, layout, bound)
+    if impl == "bags":
+        return bags.encode(x, table, layout, bound)
+    if impl == "cuda":
+        return cuda.encode(x, table, layout, bound)
+    from r2talker.ops.grid_encode import compiled
+
+    return compiled.encode(x, table, layout, bound)
+
+
+def _runs(impl: str, x: Tensor, layout: GridLayout) -> bool:
+    if impl == "reference":
+        return True
+    if impl == "cuda":
+        return x.dtype == torch.float32 and x.device.type == "cuda" and cuda.supports(layout, x.device)
+    if impl == "compiled":
+        return x.dtype == torch.float32 and x.device.type == "cpu" and layout.compiles
+    return x.dtype == torch.float32 and bags.supports(layout)
 
 
 def _check(x: Tensor, table: Tensor, layout: GridLayout, bound: float) -> None:

@@ -31,6 +31,12 @@ class March:
         return self.bitfield.numel() * 8 // self.grid_size**3
 
     @property
+    def compiles(self) -> bool:
+        """Whether `compiled` can run: a single cascade of at least 4^3 cells (64 cells are one word), float32 on a CPU."""
+        floats = all(values.dtype == torch.float32 for values in (self.origins, self.directions, self.near, self.far))
+        return floats and self.origins.device.type == "cpu" and self.cascades == 1 and self.grid_size >= 4
+
+    @property
     def half(self) -> float:
         """Half side of the first cascade."""
         return min(1.0, self.bound)

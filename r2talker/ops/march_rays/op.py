@@ -23,7 +23,7 @@ def march_rays(
     bound: float = 1.0,
     grid_size: int = 128,
     noise: Float[Tensor, " rays"] | None = None,
-    impl: Literal["auto", "reference", "lattice"] = "auto",
+    impl: Literal["auto", "reference", "lattice", "compiled"] = "auto",
 ) -> Samples:
     """Samples of every ray in occupied cells, at most `max_steps` each, no ray dropped (upstream.md 5.2, 5.3).
 
@@ -31,20 +31,27 @@ def march_rays(
     a byte, Morton order (`pack_bits`). noise: in [0, 1), shifts a ray's first sample by that part of a step.
 
     positions and directions of the samples are differentiable in `origins` and `directions` with t held constant.
-    impl: `reference` walks every ray; `lattice` looks up all steps at once, for a single cascade; `auto` picks.
-    Raises ValueError when shapes or devices do not fit, or when `lattice` is asked for and cannot run.
+    impl: `reference` walks every ray, all of them one step at a time; `lattice` looks up all steps at once, for a single cascade;
+    `compiled` walks in machine code, for a single cascade and float32 on a CPU; `auto` takes the last of them that can run.
+    Raises ValueError when shapes or devices do not fit, or when an `impl` is asked for and cannot run.
     """
     m = March(origins, directions, near, far, bitfield, max_steps, dt_gamma, bound, grid_size, noise)
     _check(m)
     if impl == "auto":
-        impl = "lattice" if m.cascades == 1 else "reference"
+        impl = "reference" if m.cascades != 1 else "compiled" if m.compiles else "lattice"
     if impl == "reference":
         return reference.march(m)
-    if impl != "lattice":
-        raise ValueError(f"march_rays: impl must be 'auto', 'reference' or 'lattice', not {impl!r}")
+    if impl not in ("lattice", "compiled"):
+        raise ValueError(f"march_rays: impl must be 'auto', 'reference', 'lattice' or 'compiled', not {impl!r}")
     if m.cascades != 1:
-        raise ValueError(f"march_rays: impl 'lattice' needs a single cascade, got {m.cascades}")
-    return lattice.march(m)
+        raise ValueError(f"march_rays: impl {impl!r} needs a single cascade, got {m.cascades}")
+    if impl == "lattice":
+        return lattice.march(m)
+    if not m.compiles:
+        raise ValueError(f"march_rays: impl 'compiled' needs float32 on a CPU, got {origins.dtype} on {origins.device}")
+    from r2talker.ops.march_rays import compiled
+
+    return compiled.march(m)
 
 
 def _check(m: March) -> None:

@@ -1,0 +1,1 @@
+"""What all CUDA kernels share: run-time compilation, launching, and device code (`*.cuh`) that kernels are put together from."""

@@ -1,0 +1,262 @@
+// Drawing rays and evaluating their samples.
+
+__device__ __forceinline__ bool inside(const Rectangle& r, int row, int column) {
+  return row >= r.top && row < r.bottom && column >= r.left && column < r.right;
+}
+
+// Shares of the rays in order: anywhere, lips, eyes, the head's rectangle.
+__device__ __forceinline__ Rectangle region_of(const Clip& clip, const Regions& regions, float share) {
+  Rectangle everything = {0, clip.height, 0, clip.width};
+  if (share < clip.share_anywhere) return everything;
+  if (share < clip.share_anywhere + clip.share_lips) return regions.lips;
+  if (share < clip.share_anywhere + clip.share_lips + clip.share_eyes) return regions.eyes;
+  return regions.head;
+}
+
+__device__ __forceinline__ void read_target(const Clip& clip, int frame, u32 pixel, Target& target) {
+  size_t at = (size_t)frame * clip.height * clip.width + pixel;
+  float alpha = clip.torso[4 * at + 3] * (1.f / 255.f);
+#pragma unroll
+  for (int c = 0; c < 3; ++c) {
+    target.truth[c] = clip.truth[3 * at + c] * (1.f / 255.f);
+    target.behind[c] = (clip.torso[4 * at + c] * alpha + clip.plate[3 * pixel + c] * (1.f - alpha)) * (1.f / 255.f);
+  }
+}
+
+__device__ __forceinline__ float square_error(const Target& t, const float* colour) {
+  float sum = 0.f;
+#pragma unroll
+  for (int c = 0; c < 3; ++c) sum += (colour[c] - t.truth[c]) * (colour[c] - t.truth[c]);
+  return sum * (1.f / 3.f);
+}
+
+extern "C" __global__ void draw_rays(
+    const Clip* clips, const int* steps, const Scene* scenes, const u32* bits, int rays, Listed* listed, Target* targets, Slot* slots) {
+  const Clip& clip = *clips;
+  int slot = blockIdx.y, step = *steps, frame = frame_of(clip, step, slot), lane = threadIdx.x & 31;
+  int index = blockIdx.x * blockDim.x + threadIdx.x;
+  Walk walk;
+  walk.mask = 0;
+  Target target;
+  bool complete = true;
+  float missed = 0.f;
+  if (index < rays) {
+    u32 key = slot * rays + index;
+    Rectangle r = region_of(clip, clip.regions[frame], (index + 0.5f) / rays);
+    int row = min(r.bottom - 1, r.top + (int)(uniform(clip.seed, step, key, 0) * (r.bottom - r.top)));
+    int column = min(r.right - 1, r.left + (int)(uniform(clip.seed, step, key, 1) * (r.right - r.left)));
+    target.pixel = row * clip.width + column;
+    target.count = 0;
+    target.outside_face = !inside(clip.regions[frame].face, row, column);
+    target.unused = 0.f;
+    read_target(clip, frame, target.pixel, target);
+    Ray ray = pixel_ray(clip.views[frame], row, column);
+    Scene scene = *scenes;
+    if (start_walk(scene, ray, uniform(clip.seed, step, key, 2), walk)) {
+      find_occupied(scene, bits, ray, walk);
+      complete = advance(scene, walk.t, 64) >= walk.stop;
+    }
+    if (!walk.mask) missed = square_error(target, target.behind);
+  }
+  u32 found = __ballot_sync(~0u, walk.mask != 0), base = 0;
+  for (int offset = 16; offset; offset /= 2) missed += __shfl_xor_sync(~0u, missed, offset);
+  if (lane == 0) {
+    if (found) base = atomicAdd(&slots[slot].listed, (u32)__popc(found));
+    if (missed > 0.f) atomicAdd(&slots[slot].error, missed);
+  }
+  base = __shfl_sync(~0u, base, 0);
+  if (walk.mask) {
+    size_t place = (size_t)slot * rays + base + __popc(found & ((1u << lane) - 1));
+    Listed entry = {target.pixel | (complete ? 0x80000000u : 0u), walk.t, walk.mask};
+    listed[place] = entry;
+    targets[place] = target;
+  }
+}
+
+// Where a tile's features go: fragments as they are, 4 * IN_STEPS / 2 words of 16 bytes to a lane.
+struct TileRecord {
+  uint4* fragments;
+  float2* coordinates;
+  int lane;
+  __device__ __forceinline__ void ambient(float u, float v) const { coordinates[lane] = make_float2(u, v); }
+  __device__ __forceinline__ void features(const u32 (&a)[2][IN_STEPS][4]) const {
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int k = 0; k < IN_STEPS; ++k)
+        fragments[(m * IN_STEPS + k) * 32 + lane] = make_uint4(a[m][k][0], a[m][k][1], a[m][k][2], a[m][k][3]);
+  }
+};
+
+// A lane's ray in training: only its transmittance matters for how far it goes.
+struct Traced {
+  Ray ray;
+  Walk walk;
+  u32 place;
+  bool alive, complete;
+  int count;
+  float transmittance;
+};
+
+// fragments: [FRAMES * MOST_TILES][2 IN_STEPS][32]; answers, coordinates: [FRAMES * MOST_TILES][32]; sample_ray, sample_t likewise;
+// ray_samples: [FRAMES * rays][MOST], the rows of each ray's samples.
+extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS) shade_samples(
+    const Clip* clips, const int* steps, const HeadWeights* weights, const void* table, const void* ambient_table, const u32* levels,
+    const Scene* scenes, const u32* bits, int rays, const Listed* listed, Target* targets, Slot* slots, uint4* fragments,
+    float4* answers, float2* coordinates, u32* sample_ray, float* sample_t, u32* ray_samples) {
+  DYNAMIC_SHARED(ShadeShared, shared);
+  ShadeShared& s = shared[0];
+  const Clip& clip = *clips;
+  int slot = blockIdx.y, lane = threadIdx.x & 31;
+  size_t first = (size_t)slot * rays;
+  u32 total = slots[slot].listed;
+  const View& view = clip.views[frame_of(clip, *steps, slot)];
+  fetch_block(&s.weights, weights + slot);
+  for (int i = threadIdx.x; i < (POS_GROUPS + AMB_GROUPS) * 32; i += blockDim.x) s.levels[i] = levels[i];
+  __syncthreads();
+  Tables tables = make_tables(table, ambient_table);
+  Desk& desk = s.desks[threadIdx.x / 32];
+  Scene scene = *scenes;
+  Traced mine;
+  mine.alive = false;
+  mine.ray.o[0] = mine.ray.o[1] = mine.ray.o[2] = mine.ray.d[0] = mine.ray.d[1] = mine.ray.d[2] = 0.f;
+  mine.walk.t = 0.f;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) desk.direction[lane][i] = 0;
+  u32 samples = 0;
+  bool empty = false;
+  while (true) {
+    u32 idle = __ballot_sync(~0u, !mine.alive);
+    if (idle && !empty) {
+      u32 base = 0;
+      if (lane == 0) base = atomicAdd(&slots[slot].taken, (u32)__popc(idle));
+      base = __shfl_sync(~0u, base, 0);
+      mine.place = mine.alive ? mine.place : base + __popc(idle & ((1u << lane) - 1));
+      if (!mine.alive && mine.place < total) {
+        Listed entry = listed[first + mine.place];
+        u32 pixel = entry.pixel_and_complete & 0x7fffffffu;
+        mine.complete = entry.pixel_and_complete >> 31;
+        mine.ray = pixel_ray(view, pixel / clip.width, pixel % clip.width);
+        float a, b, leave, last;
+        slabs(mine.ray, scene.low, scene.high, a, leave);
+        slabs(mine.ray, scene.occupied_low, scene.occupied_high, b, last);
+        mine.walk.stop = fminf(leave, last);
+        mine.walk.mask = entry.mask;
+        mine.walk.t = entry.t;
+        mine.count = 0;
+        mine.transmittance = 1.f;
+        mine.alive = true;
+        spherical_harmonics(mine.ray.d, desk.direction[lane]);
+      }
+      empty = base + __popc(idle) >= total;
+      idle = __ballot_sync(~0u, !mine.alive);
+    }
+    if (idle == ~0u) break;
+    u32 tile = 0;
+    if (lane == 0) tile = atomicAdd(&slots[slot].tiles, 1u);
+    tile = __shfl_sync(~0u, tile, 0);
+    if (tile >= MOST_TILES) {
+      // Over budget: what is under way is left out of the loss.
+      if (mine.alive) targets[first + mine.place].count = 0;
+      if (lane == 0) atomicAdd(&slots[slot].dropped, 32u - __popc(idle));
+      break;
+    }
+    if (mine.alive) {
+      int skipped = __ffsll(mine.walk.mask) - 1;
+      mine.walk.t = advance(scene, mine.walk.t, skipped);
+      mine.walk.mask >>= skipped;
+    }
+    __syncwarp();
+    size_t rows = ((size_t)slot * MOST_TILES + tile) * 32;
+    TileRecord record = {fragments + rows * (2 * IN_STEPS), coordinates + rows, lane};
+    evaluate(s, desk, tables, mine.ray, mine.walk.t, lane, record);
+    float4 answer = desk.answer[lane];
+    answers[rows + lane] = answer;
+    sample_ray[rows + lane] = mine.alive ? mine.place : ROW_NONE;
+    sample_t[rows + lane] = mine.walk.t;
+    samples += 32 - __popc(idle);
+    if (mine.alive) {
+      ray_samples[(first + mine.place) * MOST + mine.count++] = tile * 32 + lane;
+      float delta = step_at(scene, mine.walk.t);
+      mine.transmittance *= __expf(-__expf(answer.x) * delta);
+      mine.walk.mask >>= 1;
+      mine.walk.t += delta;
+      mine.alive = mine.transmittance >= scene.transmittance_least && mine.count < min(MOST, scene.steps_most);
+      if (mine.alive && mine.walk.mask == 0) {
+        if (!mine.complete) find_occupied(scene, bits, mine.ray, mine.walk);
+        mine.alive = mine.walk.mask != 0;
+      }
+      if (!mine.alive) targets[first + mine.place].count = mine.count;
+    }
+    __syncwarp();
+  }
+  if (lane == 0 && samples) atomicAdd(&slots[slot].samples, samples);
+}
+
+// Composites every listed ray and replaces its samples' answers by the loss's gradient with respect to them (upstream.md 5.4).
+// Coordinates become the gradient of the ambient loss with respect to them.
+extern "C" __global__ void weigh_samples(
+    const Clip* clips, const int* steps, const Scene* scenes, int rays, const Target* targets, Slot* slots, float4* answers,
+    float2* coordinates, const float* sample_t, const u32* ray_samples) {
+  int slot = blockIdx.y, index = blockIdx.x * blockDim.x + threadIdx.x, lane = threadIdx.x & 31;
+  size_t first = (size_t)slot * rays, rows = (size_t)slot * MOST_TILES * 32;
+  float error = 0.f, entropy = 0.f;
+  if (index < (int)slots[slot].listed && targets[first + index].count) {
+    const Clip& clip = *clips;
+    Scene scene = *scenes;
+    Target target = targets[first + index];
+    const u32* samples = ray_samples + (first + index) * MOST;
+    float colour[3] = {0.f, 0.f, 0.f}, transmittance = 1.f;
+    for (u32 k = 0; k < target.count; ++k) {
+      float4 a = answers[rows + samples[k]];
+      float pass = __expf(-__expf(a.x) * step_at(scene, sample_t[rows + samples[k]])), weight = transmittance * (1.f - pass);
+      colour[0] += weight * sigmoid(a.y);
+      colour[1] += weight * sigmoid(a.z);
+      colour[2] += weight * sigmoid(a.w);
+      transmittance *= pass;
+    }
+    float opacity = 1.f - transmittance, pull[3], shown[3], pull_opacity = 0.f;
+#pragma unroll
+    for (int c = 0; c < 3; ++c) {
+      float v = colour[c] + transmittance * target.behind[c];
+      shown[c] = fminf(1.f, fmaxf(0.f, v));
+      pull[c] = v == shown[c] ? (2.f / 3.f) * SCALE * (v - target.truth[c]) : 0.f;
+      pull_opacity -= pull[c] * target.behind[c];
+    }
+    error = square_error(target, shown);
+    float o = fminf(1.f - 1e-5f, fmaxf(1e-5f, opacity));
+    entropy = -(o * __log2f(o) + (1.f - o) * __log2f(1.f - o));
+    if (o == opacity) pull_opacity += SCALE * clip.entropy * __log2f((1.f - o) / o);
+    float rest[3] = {colour[0], colour[1], colour[2]}, before = 1.f;
+    float ambient = target.outside_face ? SCALE * clip.ambient * fminf(1.f, (float)*steps / clip.steps) : 0.f;
+    for (u32 k = 0; k < target.count; ++k) {
+      size_t at = rows + samples[k];
+      float4 a = answers[at];
+      float rgb[3] = {sigmoid(a.y), sigmoid(a.z), sigmoid(a.w)}, d[3];
+      float density = __expf(a.x), delta = step_at(scene, sample_t[at]), pass = __expf(-density * delta);
+      float weight = before * (1.f - pass), slope = pull_opacity * transmittance;
+      before *= pass;
+#pragma unroll
+      for (int c = 0; c < 3; ++c) {
+        rest[c] -= weight * rgb[c];
+        slope += pull[c] * (before * rgb[c] - rest[c]);
+        d[c] = fminf(8192.f, fmaxf(-8192.f, pull[c] * weight * rgb[c] * (1.f - rgb[c])));
+      }
+      // exp's gradient is bounded as in upstream.md 3.4.
+      float inner = fminf(8192.f, fmaxf(-8192.f, slope * delta * fminf(density, 3269017.4f)));
+      answers[at] = make_float4(inner, d[0], d[1], d[2]);
+#if AMBIENT
+      float2 uv = coordinates[at];
+      coordinates[at] = make_float2(copysignf(ambient, uv.x), copysignf(ambient, uv.y));
+#endif
+    }
+  }
+  for (int offset = 16; offset; offset /= 2) {
+    error += __shfl_xor_sync(~0u, error, offset);
+    entropy += __shfl_xor_sync(~0u, entropy, offset);
+  }
+  if (lane == 0 && (error > 0.f || entropy > 0.f)) {
+    atomicAdd(&slots[slot].error, error);
+    atomicAdd(&slots[slot].entropy, entropy);
+  }
+}

@@ -1,0 +1,198 @@
+"""Head training on a GPU: every step is one graph of fused kernels, the optimiser included."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from r2talker.model.ambient import AmbientConditioning
+from r2talker.model.head import Head
+from r2talker.model.occupancy import OccupancyGrid
+from r2talker.model.parameters import ParameterGroup
+from r2talker.ops.cuda.kernels import load_kernels, missing
+from r2talker.ops.occupancy.op import morton_encode, pack_bits
+from r2talker.ops.render_head.cuda import column_bits, fits, scene_words
+from r2talker.ops.render_head.networks import HeadNetworks
+from r2talker.ops.train_head.cuda import CELLS, PARTS, ClipTensors, HalfTables, HeadGradients, HeadStep, Losses, step_macros
+from r2talker.render.config import RenderSettings
+from r2talker.render.fused import marching_rules
+from r2talker.render.networks import networks
+from r2talker.train.flat import FlatWeights, Graphs, decaying_rates
+
+SIDE = 128
+
+
+def fused_trains(head: Head, device: torch.device) -> bool:
+    """Whether kernels can train this head on `device`."""
+    return missing(device) is None and fits(networks(head))
+
+
+@dataclass(frozen=True)
+class HeadSchedule:
+    """steps of the run; rays per frame of a step; average_steps: time constant of the moving average, 0 for none.
+
+    occupancy_interval: steps between refreshes of the occupancy grid. noise: standard deviation added to the windows. warmup: steps
+    over which the rates rise.
+    """
+
+    steps: int
+    rays: int
+    average_steps: float = 0.0
+    occupancy_interval: int = 16
+    noise: float = 0.0
+    warmup: int = 0
+
+
+class FusedHead:
+    """Trains `head` on a clip.
+
+    A `Stepper`. windows: [frames, W, ...] what drives every frame. Cells that `occupancy` calls possible may become occupied.
+    """
+
+    log_period = 200
+
+    def __init__(
+        self,
+        head: Head,
+        occupancy: OccupancyGrid,
+        groups: Sequence[ParameterGroup],
+        clip: ClipTensors,
+        windows: Float[Tensor, "frames window *shape"],
+        losses: Losses,
+        schedule: HeadSchedule,
+        settings: RenderSettings,
+    ) -> None:
+        self.head, self.occupancy, self.clip, self.windows, self.schedule = head, occupancy, clip, windows, schedule
+        self.device = device = clip.plate.device
+        tables = [head.position_grid.embeddings]
+        if isinstance(head.conditioning, AmbientConditioning):
+            tables.append(head.conditioning.ambient_grid.embeddings)
+        self.weights = FlatWeights(
+            groups, decaying_rates(schedule.steps, device, warmup=schedule.warmup), tables, schedule.average_steps
+        )
+        self.order = _column_order(device)
+        possible = occupancy.density[0] >= 0
+        bitfield = pack_bits(possible.float()[None], 0.5)
+        self.bits = column_bits(bitfield)
+        self.density = torch.where(possible[self.order], 0.0, -1.0)
+        self.cells = torch.nonzero(self.density >= 0).flatten().to(torch.int32)
+        net = networks(head)
+        kernels = load_kernels(PARTS, step_macros(net, clip.slots, schedule.rays), device)
+        self.step = HeadStep(
+            net, head.individual_codes, self._halves(net), self._gradients(net), clip, losses,
+            scene_words(marching_rules(settings), bitfield), self.bits, self.weights.steps, schedule.rays, kernels,
+            torch.cuda.get_device_properties(device).multi_processor_count,
+        )  # fmt: skip
+        self.done = 0
+        self._graphs = Graphs(lambda: [*self.weights.changing(), self.density, self.bits])
+
+    def advance(self, steps: int = 1) -> None:
+        """Take so many steps; returns before the device has done them."""
+        for _ in range(steps):
+            if self.done % self.schedule.occupancy_interval == 0:
+                self._graphs.run("refresh", self._refresh)
+            self._graphs.run("step", self._step)
+            self.done += 1
+            self.weights.take_average(self.done)
+
+    def take(self, step: int) -> None:
+        """Take the next step, which is number `step`."""
+        self.advance()
+
+    def scalars(self) -> dict[str, float]:
+        """Readings of the last step for the log."""
+        readings = self.readings()
+        return {"psnr": -10 * math.log10(max(readings["error"], 1e-12)), "entropy": readings["entropy"]}
+
+    def publish(self) -> None:
+        """Bring the model's occupancy grid up to date; the weights are there already."""
+        self.occupancy.density.copy_(self.densities())
+        self.occupancy.bitfield.copy_(self.bitfield())
+
+    def finish(self) -> None:
+        """Leave the averaged weights in the model."""
+        self.weights.finish()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds."""
+        return {**self.weights.tensors(), "density": self.density, "bits": self.bits}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The opposite of `tensors`."""
+        self.weights.restore(tensors)
+        self.density.copy_(tensors["density"])
+        self.bits.copy_(tensors["bits"])
+        self.done = int(self.weights.steps)
+
+    def densities(self) -> Float[Tensor, "1 cells"]:
+        """The occupancy grid's densities in Morton order."""
+        result = torch.empty_like(self.density)
+        result[self.order] = self.density
+        return result[None]
+
+    def bitfield(self) -> UInt8[Tensor, " bytes"]:
+        """The occupancy bits in Morton order."""
+        occupied = torch.empty(CELLS, device=self.device)
+        occupied[self.order] = (self.bits[:, None] >> torch.arange(32, device=self.device) & 1).reshape(-1).float()
+        return pack_bits(occupied[None], 0.5)
+
+    def readings(self) -> dict[str, float]:
+        """Of the last step: squared error and opacity entropy (means over its rays), samples evaluated, rays left out; waits for the device."""
+        slots = self.step.slots.clone()
+        sums = slots[:, 6:].view(torch.float32).sum(0) / (self.clip.slots * self.schedule.rays)
+        return {
+            "error": float(sums[0]),
+            "entropy": float(sums[1]),
+            "samples": float(slots[:, 3].sum()),
+            "dropped": float(slots[:, 5].sum()),
+        }
+
+    def _frames(self) -> Int[Tensor, " slots"]:
+        turn = torch.remainder(self.weights.steps, len(self.clip.schedule))
+        return self.clip.schedule.index_select(0, turn)[0].long()
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        self.step.fold(self.head.contract.encode(self.windows.index_select(0, self._frames())))
+        self.step.refresh(self.density, self.cells)
+
+    def _step(self) -> None:
+        window = self.windows.index_select(0, self._frames())
+        if self.schedule.noise:
+            window = window + self.schedule.noise * torch.randn_like(window)
+        code = self.head.contract.encode(window)
+        with torch.no_grad():
+            drive = code.detach()
+            self.step.fold(drive)
+            self.step.forward_and_backward(drive)
+        code.backward(self.step.gradients.code)
+        with torch.no_grad():
+            self.weights.adam.update()
+
+    def _halves(self, net: HeadNetworks) -> HalfTables:
+        return HalfTables(self.weights.half(net.table), None if net.ambient is None else self.weights.half(net.ambient.table))
+
+    def _gradients(self, net: HeadNetworks) -> HeadGradients:
+        def of(tensor: Tensor) -> Tensor:
+            assert tensor.grad is not None
+            return tensor.grad
+
+        code = torch.zeros(self.clip.slots, net.code_width, device=self.device)
+        plain = [of(t) for t in (net.table, net.first, net.second, net.third, net.color, net.rgb, self.head.individual_codes)]
+        gradients = HeadGradients(*plain, code)  # type: ignore[call-arg]
+        a = net.ambient
+        if a is None:
+            return gradients
+        return replace(
+            gradients, ambient_table=of(a.table), ambient_first=of(a.first), ambient_second=of(a.second), ambient_out=of(a.out)
+        )
+
+
+def _column_order(device: torch.device) -> Int[Tensor, " cells"]:
+    """Morton number of every cell in the kernels' order, (x * 128 + z) * 128 + y."""
+    axis = torch.arange(SIDE, device=device)
+    x, z, y = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return morton_encode(torch.stack([x, y, z], dim=-1)).reshape(-1)
