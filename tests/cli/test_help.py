@@ -19,6 +19,9 @@ UNITS = {
     "train": ("pixels", "Seconds between preview pictures", "Share of rays", "range [-1, 1]"),
     "render": ("25 frames per second", "pixels", "percent of the picture", "R,G,B of 0 to 255", "(T, 68, 3)", "(T, 16, K)"),
     "evaluate": ("held-out", "evaluation.json"),
+    "features": ("(T, 16, K)", "50 Hz", "output_graph.pb"),
+    "train-motion": ("Dataset folders", "Stop after this many seconds"),
+    "evaluate-motion": ("Seconds at the end", "held-out frames"),
     "info": ("Avatar or dataset folder",),
     "demo": ("minutes on two CPU cores",),
 }
@@ -69,7 +72,7 @@ def test_the_overview_names_every_command(command: Command) -> None:
         assert (outcome.code, outcome.out, outcome.err) == (0, usage() + "\n", "")
     for verb, text in VERBS.items():
         assert re.search(rf"^  {verb} +{re.escape(text)}$", usage(), re.MULTILINE)
-        assert callable(import_module(f"r2talker.cli.{verb}").main)
+        assert callable(import_module(f"r2talker.cli.{verb.replace('-', '_')}").main)
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
