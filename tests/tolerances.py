@@ -155,3 +155,9 @@ TOLERANCES |= {
     ),
     "pixels of an outline": Tolerance(0, 0.05, "of 250 pixels; the view is tilted by 0.1 and pixels are whole"),
 }
+
+TOLERANCES |= {
+    # folders of other tools
+    "eye value through text": Tolerance(2e-4, 0, "percent; points written with six digits, read as float32, eyes of 20 pixels"),
+    "millionths of a metre": Tolerance(1e-6, 0, "float32 displacements of centimetres"),
+}

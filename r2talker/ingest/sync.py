@@ -39,7 +39,8 @@ def _message(frames: int, unknown: bool, fixed: bool) -> str:
         return "sound and lips: too little speech to tell whether they are in step"
     if frames == 0:
         return "sound and lips are in step"
-    text = f"the sound comes {abs(frames) / FPS * 1000:.0f} ms ({abs(frames)} pictures) {'late' if frames > 0 else 'early'}"
+    count = f"{abs(frames)} picture{'s' if abs(frames) > 1 else ''}"
+    text = f"the sound comes {abs(frames) / FPS * 1000:.0f} ms ({count}) {'late' if frames > 0 else 'early'}"
     return f"{text}; shifted" if fixed else f"{text}; --fix-sync shifts it"
 
 

@@ -108,7 +108,7 @@ def draw_sync(rows: Sequence[int], scores: Sequence[float], best: float | None, 
 
     parts = [_grid(scale)]
     for tick in range(math.ceil(first / 40) * 40, int(last) + 1, 40):
-        parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{height - 5}" text-anchor="middle">{tick:+d} ms</text>')
+        parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{height - 5}" text-anchor="middle">{_signed(tick)} ms</text>')
     points = " ".join(f"{x(a):.1f},{scale.y(b):.1f}" for a, b in zip(milliseconds, scores, strict=True))
     parts.append(f'<polyline class="c0" points="{points}"/>')
     parts += [
@@ -118,15 +118,20 @@ def draw_sync(rows: Sequence[int], scores: Sequence[float], best: float | None, 
         if row is not None:
             at = x(min(max(20 * (row - in_step), first), last))
             parts.append(f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>')
-    heading = '<figcaption><b>How well the sound, moved, predicts the lips</b><span class="legend">' + "</span>".join(
-        ['<i class="key instep"></i>in step', '<span><i class="key best"></i>this clip</span></span></figcaption>']
+    keys = "".join(
+        f'<span><i class="key {kind}"></i>{text}</span>' for kind, text in (("instep", "in step"), ("best", "this clip"))
     )
+    heading = f'<figcaption><b>How well the sound, moved, predicts the lips</b><span class="legend">{keys}</span></figcaption>'
     return f'<figure class="chart">{heading}<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg></figure>'
 
 
 def place(frame: float, frames: int) -> float:
     """Column of a picture in a drawing."""
     return LEFT + frame / max(frames - 1, 1) * (WIDTH - LEFT - RIGHT)
+
+
+def _signed(value: int) -> str:
+    return f"{value:+d}" if value else "0"
 
 
 def _figure(chart: Chart, frames: int, drawing: str) -> str:
@@ -145,7 +150,7 @@ def _fit_scale(low: float, high: float, height: int) -> _Scale:
     """A scale with a little air around [low, high] and ticks at round numbers."""
     if high - low < 1e-6:
         low, high = low - 0.5, high + 0.5
-    step = _round_step((high - low) / 3)
+    step = _round_step((high - low) / 4)
     ticks = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
     air = 0.06 * (high - low)
     return _Scale(low - air, high + air, height, ticks)

@@ -100,11 +100,12 @@ def _warnings(workspace: Workspace, findings: Sequence[Finding], excluded: Seque
     hint = ""
     if open_ones:
         hint = (
-            f"<p>The {len(open_ones)} worst pictures can be left out: run the same command with <code>--exclude worst</code>, or choose "
-            "them yourself, such as <code>--exclude 120-140,300</code>. They stay excluded in later runs and in training.</p>"
+            f"<p>{_count(open_ones)} can be left out: run the same command with <code>--exclude worst</code>, or choose "
+            "yourself, such as <code>--exclude 120-140,300</code>. They stay excluded in later runs and in training.</p>"
         )
     if excluded:
-        hint += f"<p>Excluded from training: <code>{_shorten(format_frames(excluded))}</code> (<code>--exclude none</code> takes them back).</p>"
+        numbers = _shorten(format_frames(excluded))
+        hint += f"<p>Excluded from training: <code>{numbers}</code> (<code>--exclude none</code> takes them back).</p>"
     return f"<h2>Warnings</h2>{''.join(cards)}{hint}"
 
 
@@ -129,6 +130,10 @@ def _contact_sheets(workspace: Workspace) -> str:
 def _figure(draw: sheets.Drawing, frame: int) -> str:
     picture = sheets.embed(draw(frame))
     return f'<figure><img src="{picture}" alt="picture {frame}"><figcaption>{frame} &middot; {frame / FPS:.2f} s</figcaption></figure>'
+
+
+def _count(frames: Sequence[int]) -> str:
+    return f"The {len(frames)} worst pictures" if len(frames) > 1 else "The worst picture"
 
 
 def _shorten(text: str) -> str:

@@ -60,13 +60,14 @@ def _sync(workspace: Workspace) -> str:
     sync = workspace.readings("sync")
     late, frames = sync["late_frames"], sync["lag_frames"]
     if late is None:
-        text = "Too little speech, or too short a clip, to tell whether sound and lips are in step (8 s are needed)."
+        text = "Too little speech, or too short a clip, to tell whether sound and lips are in step: 8 s are needed."
     elif frames == 0:
-        text = f"Sound and lips are in step: the estimate is {late * 1000 / FPS:+.0f} ms, and less than three quarters of a picture counts as none."
+        text = f"Sound and lips are in step: measured {late * 1000 / FPS:+.0f} ms, and less than three quarters of a picture counts as none."
     else:
         side = "late" if frames > 0 else "early"
         done = "it was shifted back" if sync["fixed"] else "<code>--fix-sync</code> shifts it back"
-        text = f"The sound comes {abs(frames) * 1000 / FPS:.0f} ms {side} (best lag {frames:+d} pictures, measured {late * 1000 / FPS:+.0f} ms); {done}."
+        measured = f"best lag {frames:+d} of a picture's 40 ms, measured {late * 1000 / FPS:+.0f} ms"
+        text = f"The sound comes {abs(frames) * 1000 / FPS:.0f} ms {side} ({measured}); {done}."
     best = None if late is None else IN_STEP_ROWS + late * ROWS_PER_FRAME
     chart = draw_sync(sync["rows"], sync["scores"], best, IN_STEP_ROWS) if sync["rows"] else ""
     return f"<h2>Sound and lips</h2><p>{text}</p>{chart}"

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.spatial.transform import Rotation
 
+from r2talker.data.points import eye_values
 from r2talker.face.detector import FaceFinder
 from r2talker.face.hands import HandFinder
 from r2talker.face.topology import RIGID
 from r2talker.files import read_npy
 from r2talker.ingest.expression import read_base
-from r2talker.ingest.eyes import eye_values
 from r2talker.ingest.landmarks import read_mesh, read_seen
 from r2talker.ingest.pictures import map_ordered, read_rgb
 from r2talker.ingest.step import Workspace, write_arrays
