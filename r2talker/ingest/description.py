@@ -105,7 +105,7 @@ STEP = Step(
         "exclusion",
         "sync",
     ),
-    ("size", "focal", "seconds", "torso_png", "feature_width", "fix_sync", "exclude"),
+    ("size", "focal", "seconds", "torso_png", "feature_width", "model_dir", "fix_sync", "exclude"),
     describe,
     _made,
 )

@@ -19,7 +19,7 @@ def exclude_frames(workspace: Workspace) -> StepResult:
     Raises R2TalkerError for numbers outside the clip and when hardly anything would be left to train on.
     """
     workspace.progress.begin("exclusion", 1)
-    asked = workspace.config.exclude
+    asked = workspace.config.exclude or ""
     named, worst, _ = parse_exclusion(asked)
     if named and max(named) >= workspace.frames:
         raise R2TalkerError(

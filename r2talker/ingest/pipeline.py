@@ -22,6 +22,7 @@ from r2talker.ingest import (
 )
 from r2talker.ingest.config import IngestConfig
 from r2talker.ingest.excluded import resolve_exclusion
+from r2talker.ingest.networks.parsing import with_parser
 from r2talker.ingest.report import inspection, page
 from r2talker.ingest.step import Step, Workspace, digest_file, fingerprint, is_current, perform
 from r2talker.progress import Progress, Silent
@@ -36,7 +37,7 @@ STEPS: tuple[Step, ...] = (
     expression.STEP,
     sync.STEP,
     eyes.STEP,
-    masks.STEP,
+    with_parser(masks.STEP),
     background.STEP,
     images.STEP,
     inspection.STEP,
@@ -67,7 +68,7 @@ def run_steps(workspace: Workspace, *, last: str | None = None) -> list[str]:
         raise R2TalkerError(f"{root} exists and is not a dataset; choose another folder")
     clip = digest_file(workspace.video)
     _mark_as_dataset(root)
-    exclude = resolve_exclusion(root, clip, workspace.config.exclude)
+    exclude = resolve_exclusion(root, clip, workspace.config.exclude or "")
     workspace = replace(workspace, config=replace(workspace.config, exclude=exclude))
     fingerprints: dict[str, str] = {}
     ran: list[str] = []
