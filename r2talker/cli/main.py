@@ -15,6 +15,8 @@ VERBS = {
     "render": "let an avatar speak a sound file, into an mp4",
     "evaluate": "measure an avatar on the held-out frames of a dataset",
     "info": "say what an avatar or a dataset holds",
+    "convert-bfm": "convert the Basel Face Model, for people who own it",
+    "track-bfm": "track the head of a dataset with the Basel Face Model",
     "demo": "do all of it on a procedural person, without input or network",
 }
 
@@ -30,7 +32,7 @@ ENVIRONMENT = {
 
 def usage() -> str:
     """The text of `r2talker --help`."""
-    lines = [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
+    lines = [f"  {verb:<11} {text}" for verb, text in VERBS.items()]
     return "\n".join(
         [
             f"r2talker {__version__}: a video of a person becomes an avatar that speaks any sound",
@@ -55,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         print(f"r2talker: there is no command {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        import_module(f"r2talker.cli.{verb}").main(rest)
+        import_module(f"r2talker.cli.{verb.replace('-', '_')}").main(rest)
     except R2TalkerError as error:
         print(f"r2talker {verb}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -20,6 +20,8 @@ UNITS = {
     "render": ("25 frames per second", "pixels", "percent of the picture", "R,G,B of 0 to 255", "(T, 68, 3)", "(T, 16, K)"),
     "evaluate": ("held-out", "evaluation.json"),
     "info": ("Avatar or dataset folder",),
+    "convert-bfm": ("01_MorphableModel.mat", "about 120 MB"),
+    "track-bfm": ("Focal length in pixels", "Side in pixels"),
     "demo": ("minutes on two CPU cores",),
 }
 
@@ -69,7 +71,7 @@ def test_the_overview_names_every_command(command: Command) -> None:
         assert (outcome.code, outcome.out, outcome.err) == (0, usage() + "\n", "")
     for verb, text in VERBS.items():
         assert re.search(rf"^  {verb} +{re.escape(text)}$", usage(), re.MULTILINE)
-        assert callable(import_module(f"r2talker.cli.{verb}").main)
+        assert callable(import_module(f"r2talker.cli.{verb.replace('-', '_')}").main)
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])

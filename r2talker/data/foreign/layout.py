@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from r2talker.data.folder import DatasetFolder
+from r2talker.data.track_params import FILE, read_track_params
 from r2talker.errors import R2TalkerError
 from r2talker.files import read_json
 
@@ -41,12 +42,15 @@ class Frames:
 
 def is_foreign(root: Path) -> bool:
     """Whether `root` looks like a folder of those tools: poses, and no sign of our own ingest."""
-    return DatasetFolder(root).transforms("train").exists() and not (root / ".steps").exists()
+    known = (DatasetFolder(root).transforms("train"), root / FILE)
+    return any(path.exists() for path in known) and not (root / ".steps").exists()
 
 
 def read_frames(root: Path) -> Frames:
-    """Both splits of `transforms_*.json`; R2TalkerError names what is missing or does not fit."""
+    """Both splits of `transforms_*.json`, or `track_params.pt` where they were not made; R2TalkerError names what does not fit."""
     folder = DatasetFolder(root)
+    if not folder.transforms("train").exists():
+        return _read_tracking(folder)
     splits: dict[str, Any] = {}
     entries: dict[str, list[Any]] = {}
     for split in ("train", "val"):
@@ -99,9 +103,26 @@ def find_audio_features(root: Path) -> dict[str, Path]:
     return found
 
 
+def _read_tracking(folder: DatasetFolder) -> Frames:
+    """What the tools' export would have made of the tracker's file; its rows are the pictures with landmarks."""
+    params, numbers = read_track_params(folder.root / FILE), _landmark_numbers(folder.root)
+    rows = len(params.euler)
+    if len(numbers) != rows:
+        raise R2TalkerError(
+            f"{folder.root / FILE} has {rows} poses for {len(numbers)} pictures with landmarks; track the head again"
+        )
+    size = _picture_size(folder, numbers[0])
+    return Frames(numbers, params.transforms(), [None] * rows, int(rows * 10 / 11), params.focal, size)
+
+
+def _landmark_numbers(root: Path) -> list[int]:
+    """Pictures that have landmarks, in order."""
+    return sorted(int(path.stem) for path in (root / "ori_imgs").glob("*.lms") if path.stem.isdecimal())
+
+
 def _true_numbers(root: Path, numbers: list[int]) -> list[int]:
     """The pictures that the rows belong to: trackers drop pictures without landmarks, but their exporters count on (1.6)."""
-    landmarks = sorted(int(path.stem) for path in (root / "ori_imgs").glob("*.lms") if path.stem.isdecimal())
+    landmarks = _landmark_numbers(root)
     if sorted(numbers) == list(range(len(numbers))) and len(landmarks) == len(numbers) and landmarks[-1] >= len(numbers):
         return [landmarks[number] for number in numbers]
     return numbers
