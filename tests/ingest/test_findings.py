@@ -1,15 +1,22 @@
 """Every kind of fault is found in the pictures that have it, and in no others."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from r2talker.data.folder import DatasetFolder
-from r2talker.ingest.pictures import read_rgb
+from r2talker.ingest.config import IngestConfig
+from r2talker.ingest.pictures import read_rgb, write_jpeg
+from r2talker.ingest.pipeline import run_steps
 from r2talker.ingest.report.findings import Clip, Finding, find_blinks, find_faults, runs, worst_frames
-from r2talker.ingest.report.signals import Signals, face_sharpness
+from r2talker.ingest.report.inspection import read_findings
+from r2talker.ingest.report.signals import Signals, bridge_gaps, face_sharpness
+from r2talker.ingest.step import Workspace
+from tests.tiny import SIZE
 
 FRAMES = 750
 
@@ -99,6 +106,28 @@ def test_blinks_are_counted_once_and_where_they_are_deepest(good: Signals) -> No
 def test_runs() -> None:
     assert runs(np.array([True, True, False, False, True])) == [(0, 2), (4, 5)]
     assert runs(np.zeros(3, bool)) == []
+
+
+def test_finders_may_blink() -> None:
+    found = np.zeros(40, bool)
+    found[[3, 5, 10, 20, 26]] = True
+    assert np.flatnonzero(bridge_gaps(found)).tolist() == [*range(3, 11), 20, 26]
+
+
+def test_blurred_pictures_and_a_cut_are_found_in_a_clip(dataset: DatasetFolder, clip: Path, tmp_path: Path) -> None:
+    copy = DatasetFolder(shutil.copytree(dataset.root, tmp_path / "copy"))
+    for frame in range(60):
+        rgb = np.ascontiguousarray(read_rgb(copy.frame(frame)))
+        if frame in (20, 21, 22):
+            write_jpeg(copy.frame(frame), cv2.GaussianBlur(rgb, (0, 0), 3.0), 90)
+        elif frame >= 40:
+            write_jpeg(copy.frame(frame), np.roll(rgb, 20, axis=1), 90)
+    workspace = Workspace(clip, copy, IngestConfig(size=SIZE))
+    workspace.record("inspection").unlink()
+    run_steps(workspace, last="inspection")
+    found = {finding.kind: finding.frames for finding in read_findings(workspace)}
+    assert found["blurred"] == [20, 21, 22]
+    assert found["cut"] == [40]
 
 
 def test_the_worst_come_first() -> None:

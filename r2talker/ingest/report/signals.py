@@ -142,7 +142,17 @@ def _search(workspace: Workspace) -> tuple[Bool[np.ndarray, " frames"], Bool[np.
             check(index)
         for index in _between(found[0] | found[1], looks, frames):
             check(index)
-    return found[0], found[1]
+    return bridge_gaps(found[0]), bridge_gaps(found[1])
+
+
+def bridge_gaps(found: Bool[np.ndarray, " frames"]) -> Bool[np.ndarray, " frames"]:
+    """Also the pictures between two finds that are less than a look apart: a finder blinks, hands and strangers do not."""
+    hits = np.flatnonzero(found)
+    bridged = found.copy()
+    for first, second in zip(hits[:-1], hits[1:], strict=True):
+        if second - first <= LOOK_EVERY:
+            bridged[first:second] = True
+    return bridged
 
 
 def _between(hit: Bool[np.ndarray, " frames"], looks: range, frames: int) -> Iterator[int]:
