@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -149,7 +150,7 @@ def bridge_gaps(found: Bool[np.ndarray, " frames"]) -> Bool[np.ndarray, " frames
     """Also the pictures between two finds that are less than a look apart: a finder blinks, hands and strangers do not."""
     hits = np.flatnonzero(found)
     bridged = found.copy()
-    for first, second in zip(hits[:-1], hits[1:], strict=True):
+    for first, second in pairwise(hits.tolist()):
         if second - first <= LOOK_EVERY:
             bridged[first:second] = True
     return bridged
