@@ -189,3 +189,11 @@ TOLERANCES |= {
     ),
     "optimiser": Tolerance(1e-6, 1e-4, "single precision, fast power and root"),
 }
+
+TOLERANCES |= {
+    # folders of other tools
+    "eye value through text": Tolerance(2e-4, 0, "percent; points written with six digits, read as float32, eyes of 20 pixels"),
+    "face model": Tolerance(1e-5, 0, "decimetres; float32 sums over 179 directions"),
+    "rendered colour": Tolerance(1e-3, 0, "of 255; float32 weights of a large triangle"),
+    "millionths of a metre": Tolerance(1e-6, 0, "float32 displacements of centimetres"),
+}

@@ -18,6 +18,8 @@ VERBS = {
     "evaluate-motion": "measure the landmark generator on held-out ends and foreign voices",
     "features": "write the audio features of the original tools: wav2vec2, HuBERT, DeepSpeech",
     "info": "say what an avatar or a dataset holds",
+    "convert-bfm": "convert the Basel Face Model, for people who own it",
+    "track-bfm": "track the head of a dataset with the Basel Face Model",
     "demo": "do all of it on a procedural person, without input or network",
 }
 

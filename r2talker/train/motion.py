@@ -18,12 +18,12 @@ from torch import Tensor
 
 from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE
 from r2talker.drive.motion import LANDMARKS, MotionModel, advance_sound
+from r2talker.drive.sound_lag import find_sound_lag
 from r2talker.errors import R2TalkerError
 from r2talker.progress import Progress, Silent
 from r2talker.train.motion_config import MotionTrainingConfig
 from r2talker.train.motion_data import RUN, MotionData, gather_motion_data, learn_person, learn_voice
 from r2talker.train.motion_start import HEARING, read_start
-from r2talker.train.motion_sync import find_sound_lag
 
 MIN_FRAMES = 45
 """The training split of two seconds, the shortest clip that ingest takes; fewer frames teach nothing."""

@@ -23,6 +23,8 @@ UNITS = {
     "train-motion": ("Dataset folders", "Stop after this many seconds"),
     "evaluate-motion": ("Seconds at the end", "held-out frames"),
     "info": ("Avatar or dataset folder",),
+    "convert-bfm": ("01_MorphableModel.mat", "about 120 MB"),
+    "track-bfm": ("Focal length in pixels", "Side in pixels"),
     "demo": ("minutes on two CPU cores",),
 }
 

@@ -10,11 +10,11 @@ import torch
 from r2talker.drive.config import MotionConfig
 from r2talker.drive.driver import generate_landmarks
 from r2talker.drive.motion import EYELIDS, MotionModel, advance_sound
+from r2talker.drive.sound_lag import find_sound_lag
 from r2talker.errors import R2TalkerError
 from r2talker.evaluate.motion import evaluate_motion
 from r2talker.train.motion import held_blocks, train_motion
 from r2talker.train.motion_config import MotionTrainingConfig
-from r2talker.train.motion_sync import find_sound_lag
 from tests.talking import BASE, Talk, make_talk
 from tests.tolerances import assert_close
 
