@@ -72,6 +72,13 @@ TOLERANCES |= {
 TOLERANCES |= {
     # drive and its evaluation
     "still mouth": Tolerance(1e-5, 0, "metres; components of a face without variance have no size"),
+    "streamed landmarks": Tolerance(1e-4, 0, "promised; products of other batch sizes and float64 sums: 2e-7 measured"),
+    "pitch of a buzz": Tolerance(0.02, 0, "octaves; lags are whole samples: 1 in 80 at 200 Hz, half of that off"),
+    "energy": Tolerance(1e-4, 0, "float32 logarithms"),
+    "cepstra": Tolerance(1e-8, 1e-8, "float64 sums in another order"),
+    "graph of float32": Tolerance(1e-3, 1e-5, "float32 sums of 494 products of size 1 in another order"),
+    "bridged eye": Tolerance(2e-3, 0, "percent of the picture; linear across a blink where the clip curves"),
+    "shape of a blink": Tolerance(0.02, 0, "relative to the bridged eye: 2e-3 of 0.3"),
     "lip distance": Tolerance(1e-7, 0, "metres; one float32 norm"),
     "envelope of noise": Tolerance(0.02, 0, "log-mel units, the noise's own fluctuation over ten frames"),
 }

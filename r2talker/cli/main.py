@@ -14,6 +14,7 @@ VERBS = {
     "train": "train an avatar from a dataset folder",
     "render": "let an avatar speak a sound file, into an mp4",
     "evaluate": "measure an avatar on the held-out frames of a dataset",
+    "features": "write the audio features of the original tools: wav2vec2, HuBERT, DeepSpeech",
     "info": "say what an avatar or a dataset holds",
     "demo": "do all of it on a procedural person, without input or network",
 }

@@ -2,8 +2,8 @@
 
 Log-mel rows, minus the speaker's running mean, go in windows of about a third of a second through a few small networks whose
 outputs are averaged; the average moves the lower face along the person's own principal components, so every mouth that comes
-out is one the person makes. Frame t reads rows 2t - back ... 2t + ahead. The same code serves whole files and chunks: all
-that a frame depends on is bounded, by `HISTORY_ROWS` in the past and by the look-ahead in the future.
+out is one the person makes. Frame t reads rows 2t - back ... 2t + ahead; all that it depends on is bounded, by the history of
+the speaker's mean in the past and by the look-ahead in the future, so that `Driver` can make it from sound in pieces.
 """
 
 import torch
@@ -117,39 +117,25 @@ class MotionModel(nn.Module):
         return self.forward(every).mean(0) * self.gain
 
     def landmarks(self, coefficients: Float[Tensor, "frames components"]) -> Float[Tensor, "frames 68 3"]:
-        """Displacements of the lower face along the components; brows and eyelids stay at the training mean."""
-        return self.landmark_mean + (coefficients @ self.basis.flatten(1)).unflatten(1, (LANDMARKS, 3))
+        """Displacements of the lower face along the components, within the range of the training frames.
 
+        Brows and eyelids stay at the training mean.
+        """
+        return self.clamp(self.landmark_mean + (coefficients @ self.basis.flatten(1)).unflatten(1, (LANDMARKS, 3)))
 
-def frame_count(samples: int) -> int:
-    """Video frames at 25 fps of that many samples, rounded to the nearest."""
-    return int(samples / (HOP * ROWS_PER_FRAME) + 0.5)
+    def clamp(self, landmarks: Float[Tensor, "frames 68 3"]) -> Float[Tensor, "frames 68 3"]:
+        """No coordinate further than it went in the training frames."""
+        return landmarks.clamp(self.landmark_min, self.landmark_max)
+
+    def move_eyelids(
+        self, landmarks: Float[Tensor, "frames 68 3"], eye: Float[Tensor, " frames"]
+    ) -> Float[Tensor, "frames 68 3"]:
+        """Let the eyelids follow the eye value that the avatar shows (upstream.md 2.7), as they did in the training frames."""
+        offset = (eye.to(landmarks) - self.eye_mean)[:, None, None]
+        return self.clamp(landmarks + self.eye_slope * offset)
 
 
 def advance_sound(samples: Float[Tensor, " samples"], frames: int) -> Float[Tensor, " samples"]:
     """The sound `frames` video frames earlier (negative: later), as long as before; silence comes in at the end that opens."""
     shift = frames * HOP * ROWS_PER_FRAME
     return pad(samples[shift:], (0, shift)) if shift >= 0 else pad(samples, (-shift, 0))[: samples.shape[0]]
-
-
-@torch.no_grad()
-def generate_landmarks(
-    model: MotionModel, samples: Float[Tensor, " samples"], *, eye: Float[Tensor, " frames"] | None = None
-) -> Float[Tensor, "frames 68 3"]:
-    """Landmark displacements that speak `samples` (16 kHz mono in [-1, 1]), round(25 * seconds) frames.
-
-    Units, frame and range are those of the landmarks that the model was trained on. `eye` is the eye value that the avatar
-    shows in each frame (upstream.md 2.7): the eyelids follow it as they did in the training frames; without it they rest at
-    their mean, as the brows always do. The result never leaves the range of the training frames.
-    """
-    training = model.training
-    model.eval()
-    device = model.basis.device
-    samples = samples.to(device=device, dtype=torch.float32)
-    frames = frame_count(samples.shape[0])
-    features = model.features(model.log_mel(samples))
-    landmarks = model.landmarks(model.coefficients(model.windows(features, frames)))
-    if eye is not None:
-        landmarks = landmarks + model.eye_slope * (eye.to(device=device, dtype=torch.float32) - model.eye_mean)[:, None, None]
-    model.train(training)
-    return landmarks.clamp(model.landmark_min, model.landmark_max)

@@ -2,7 +2,7 @@
 
 From each row the mean of the speech of the last seconds is taken away, band by band, which removes level, microphone and the
 long-term colour of a voice (cepstral mean subtraction, Atal 1974, over a causal window). The mean starts at the training voice
-and moves to the new voice as it is heard. Only the past is read, and only `HISTORY_ROWS` of it.
+and moves to the new voice as it is heard. Only the past is read, and only `CONTEXT_ROWS` of it.
 """
 
 import torch
@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
 HISTORY_ROWS = 400
-"""Rows of the past that a normalised row depends on (8 s)."""
+"""Rows of speech whose mean counts (8 s)."""
+
+CONTEXT_ROWS = 2 * HISTORY_ROWS - 2
+"""Rows before a row that it may depend on: each row of the history was judged by a history of its own."""
 
 PRIOR_ROWS = 50
 """How many rows of speech the training voice counts for."""

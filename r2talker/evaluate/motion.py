@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, pad
 
+from r2talker.drive.driver import generate_landmarks
 from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, LogMel
-from r2talker.drive.motion import MotionModel, advance_sound, generate_landmarks
+from r2talker.drive.motion import MotionModel, advance_sound
 
 SECOND = 25
 MOST_LAG = 5

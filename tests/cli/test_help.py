@@ -19,6 +19,7 @@ UNITS = {
     "train": ("pixels", "Seconds between preview pictures", "Share of rays", "range [-1, 1]"),
     "render": ("25 frames per second", "pixels", "percent of the picture", "R,G,B of 0 to 255", "(T, 68, 3)", "(T, 16, K)"),
     "evaluate": ("held-out", "evaluation.json"),
+    "features": ("(T, 16, K)", "50 Hz", "output_graph.pb"),
     "info": ("Avatar or dataset folder",),
     "demo": ("minutes on two CPU cores",),
 }

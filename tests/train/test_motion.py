@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from r2talker.drive.config import MotionConfig
-from r2talker.drive.motion import EYELIDS, MotionModel, advance_sound, generate_landmarks
+from r2talker.drive.driver import generate_landmarks
+from r2talker.drive.motion import EYELIDS, MotionModel, advance_sound
 from r2talker.errors import R2TalkerError
 from r2talker.evaluate.motion import evaluate_motion
 from r2talker.train.motion import held_blocks, train_motion
