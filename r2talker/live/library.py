@@ -1,0 +1,50 @@
+"""The avatars that can be served: one folder, or all of the folder it lies in; loaded when first asked for."""
+
+import threading
+from pathlib import Path
+
+from r2talker.avatar import Avatar
+from r2talker.avatar_format import AvatarFolder
+from r2talker.errors import R2TalkerError
+from r2talker.live.stage import Stage
+
+
+class Library:
+    """Avatars by name, each with its stage. Names are those of folders directly inside `root`, never paths."""
+
+    def __init__(self, path: Path, *, device: str | None = None) -> None:
+        """path: an avatar, or a folder of avatars. R2TalkerError when there is none."""
+        self._device = device
+        self._stages: dict[str, Stage] = {}
+        self._loading = threading.Lock()
+        alone = AvatarFolder(path).info.exists()
+        self.root = path.resolve().parent if alone else path.resolve()
+        self.first = path.resolve().name if alone else next(iter(self.names()), "")
+        if not self.first:
+            raise R2TalkerError(f"{path} is neither an avatar nor a folder of avatars; train one with `r2talker create`")
+
+    def names(self) -> list[str]:
+        """Avatars that can be asked for."""
+        found = []
+        if self.root.is_dir():
+            found = [entry.name for entry in self.root.iterdir() if entry.is_dir() and AvatarFolder(entry).info.is_file()]
+        return sorted(found)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of an avatar, which is loaded if it is not yet. R2TalkerError for names that are not in the folder."""
+        if name not in self.names() or (self.root / name).resolve().parent != self.root:
+            raise R2TalkerError(f"there is no avatar {name[:60]!r} here; choose one of {', '.join(self.names())}")
+        with self._loading:
+            if name not in self._stages:
+                self._stages[name] = Stage(Avatar.load(self.root / name, device=self._device), name=f"stage {name}")
+            return self._stages[name]
+
+    def stages(self) -> dict[str, Stage]:
+        """Those that are loaded."""
+        return dict(self._stages)
+
+    def close(self) -> None:
+        """End all stages."""
+        for stage in self._stages.values():
+            stage.close()
+        self._stages.clear()
