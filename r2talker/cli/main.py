@@ -13,6 +13,7 @@ VERBS = {
     "ingest": "turn a video into a dataset folder",
     "train": "train an avatar from a dataset folder",
     "render": "let an avatar speak a sound file, into an mp4",
+    "serve": "open a studio in the browser where an avatar speaks what it hears",
     "evaluate": "measure an avatar on the held-out frames of a dataset",
     "features": "write the audio features of the original tools: wav2vec2, HuBERT, DeepSpeech",
     "info": "say what an avatar or a dataset holds",
