@@ -15,6 +15,8 @@ class ServeConfig:
     """Secret that pages and programs must show, at least 16 characters; the environment variable R2TALKER_TOKEN does the same."""
     origin: str = ""
     """Web address of a page elsewhere that may connect, such as https://example.org; by default only the studio's own page may."""
+    wait: int = 1
+    """Frames (40 ms each) after its own whose landmarks a picture waits for, 0 to 2; fewer is quicker, more is truer to a file."""
     sessions: int = 8
     """Listeners at once at most."""
     session_minutes: float = 60.0

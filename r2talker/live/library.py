@@ -6,7 +6,11 @@ from pathlib import Path
 from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder
 from r2talker.errors import R2TalkerError
+from r2talker.live.messages import Look
+from r2talker.live.performer import Performer
+from r2talker.live.session import Session
 from r2talker.live.stage import Stage
+from r2talker.live.views import Drawer, View
 
 
 class Library:
@@ -36,7 +40,9 @@ class Library:
             raise R2TalkerError(f"there is no avatar {name[:60]!r} here; choose one of {', '.join(self.names())}")
         with self._loading:
             if name not in self._stages:
-                self._stages[name] = Stage(Avatar.load(self.root / name, device=self._device), name=f"stage {name}")
+                avatar = Avatar.load(self.root / name, device=self._device)
+                _warm_up(avatar)
+                self._stages[name] = Stage(avatar, name=f"stage {name}")
             return self._stages[name]
 
     def stages(self) -> dict[str, Stage]:
@@ -48,3 +54,10 @@ class Library:
         for stage in self._stages.values():
             stage.close()
         self._stages.clear()
+
+
+def _warm_up(avatar: Avatar) -> None:
+    """Draw once, so that what is compiled at first use does not make the first listener wait. R2TalkerError: it cannot speak live."""
+    performer = Performer(avatar)
+    moved = [performer.perform(planned) for planned in Session(performer.ahead, 0.0).plan(0.0)]
+    Drawer(avatar, batch=1).draw(moved, View(Look(), 64))

@@ -59,20 +59,32 @@ class Listener:
     """See the module. Everything but the performer's and the encoder's work happens on the event loop's thread."""
 
     def __init__(
-        self, stage: Stage, avatar: str, sink: Sink, pool: ThreadPoolExecutor, metrics: Metrics, recordings: Path
+        self,
+        stage: Stage,
+        avatar: str,
+        sink: Sink,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+        recordings: Path,
+        *,
+        wait: int | None = None,
     ) -> None:
+        """wait: see `Performer`."""
         self.name = secrets.token_hex(8)
         self.sink, self.look = sink, Look()
         self.metrics = Metrics(metrics)
         self.begun = time.monotonic()
-        self._pool, self._recordings = pool, recordings
+        self._pool, self._recordings, self._wait = pool, recordings, wait
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._backdrop: tuple[UInt8[np.ndarray, "height width 3"] | None, int] = (None, 0)
         self._recording: Recording | None = None
         self._drawn: list[float] = []
         self._side = 0
-        self._enter(stage, avatar, Performer(stage.avatar, seed=int(self.name[:6], 16)))
+        self._enter(stage, avatar, self._performer_for(stage))
+
+    def _performer_for(self, stage: Stage) -> Performer:
+        return Performer(stage.avatar, seed=int(self.name[:6], 16), wait=self._wait)
 
     def _enter(self, stage: Stage, avatar: str, performer: Performer) -> None:
         self.stage, self.avatar, self._performer = stage, avatar, performer
@@ -80,7 +92,7 @@ class Listener:
 
     async def switch(self, stage: Stage, avatar: str) -> None:
         """Continue with another avatar, from the beginning of a new timeline."""
-        performer = await self._loop.run_in_executor(self._pool, Performer, stage.avatar)
+        performer = await self._loop.run_in_executor(self._pool, self._performer_for, stage)
         await self.stop_recording()
         self._enter(stage, avatar, performer)
         self.look = Look()

@@ -46,11 +46,14 @@ class _Frame:
 class Performer:
     """Lives from frame to frame. Not to be used by two threads at once."""
 
-    def __init__(self, avatar: Avatar, *, seed: int = 0) -> None:
+    def __init__(self, avatar: Avatar, *, seed: int = 0, wait: int | None = None) -> None:
+        """wait: frames after its own that a landmark window waits for; the last known stands for the rest. None waits for all."""
         self.avatar = avatar
         self._drive = avatar.model.method.drive
         self._ear = make_ear(avatar)
         self._after = self._drive.window - 1 - self._drive.window // 2
+        if wait is not None and self._drive.kind == "landmarks":
+            self._after = min(self._after, wait)
         style = LifeStyle("replay" if avatar.track.loudness is None else "speech", "new", seed)
         slope = None if avatar.motion is None else avatar.motion.eye_slope
         self._slope = torch.zeros(68, 3, device=avatar.device) if slope is None else slope

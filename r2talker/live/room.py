@@ -45,7 +45,7 @@ class Room:
             name = avatar or self.library.first
             loop = asyncio.get_running_loop()
             stage = await loop.run_in_executor(self.pool, self.library.stage, name)
-            listener = Listener(stage, name, sink, self.pool, self.metrics, self.recordings)
+            listener = Listener(stage, name, sink, self.pool, self.metrics, self.recordings, wait=self.config.wait)
         finally:
             self._entering -= 1
         self.listeners[listener.name] = listener

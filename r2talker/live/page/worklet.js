@@ -1,13 +1,13 @@
 // On the audio thread: a speaker that holds a little sound and says what it plays, and a microphone that hands out 20 ms.
 
-const FRAME = 640, LEAST = 0.04, MOST = 0.4, QUIET = 0.02;
+const FRAME = 640, LEAST = 0.02, MOST = 0.4, QUIET = 0.02;
 
 class Speaker extends AudioWorkletProcessor {
   constructor() {
     super();
     this.queue = [];
     this.offset = 0;
-    this.wanted = 0.08;
+    this.wanted = 0.06;
     this.filling = true;
     this.position = -1;
     this.count = 0;
@@ -30,9 +30,9 @@ class Speaker extends AudioWorkletProcessor {
 
   // Sound that piled up is left out where it is quiet, or at last anywhere.
   trim() {
-    while (this.queue.length > 1 && this.buffered > this.wanted + 0.1) {
+    while (this.queue.length > 1 && this.buffered > this.wanted + 0.06) {
       const quiet = this.queue[0].samples.every((value) => Math.abs(value) < QUIET);
-      if (!quiet && this.buffered < this.wanted + 0.3) return;
+      if (!quiet && this.buffered < this.wanted + 0.25) return;
       this.queue.shift();
       this.offset = 0;
     }
