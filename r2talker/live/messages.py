@@ -97,8 +97,8 @@ class Switch:
 class Played:
     """To the server, some times a second: what the listener hears and sees.
 
-    position: sample of the timeline that is heard now, -1 without sound. buffered, wanted: seconds of sound. delays: milliseconds from the middle of a
-    microphone frame to its picture, since the last message. shown, missed: pictures since the last message, drawn and come too late.
+    position: sample of the timeline that is heard now, -1 without sound. buffered, wanted: seconds of sound. delays: milliseconds
+    from the middle of a microphone frame to its picture, since the last message. shown, missed: pictures since the last message, drawn and come too late.
     """
 
     position: float = -1.0
@@ -228,7 +228,9 @@ def decode(text: str) -> Any:
 def schema() -> dict[str, dict[str, dict[str, str]]]:
     """Every message by direction and type: its fields and their kinds, as the page knows them."""
     return {
-        direction: {name_of(kind): {item.name: describe(get_type_hints(kind)[item.name]) for item in fields(kind)} for kind in kinds}
+        direction: {
+            name_of(kind): {item.name: describe(get_type_hints(kind)[item.name]) for item in fields(kind)} for kind in kinds
+        }
         for direction, kinds in (("fromPage", FROM_PAGE), ("toPage", TO_PAGE))
     }
 

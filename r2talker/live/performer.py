@@ -86,7 +86,9 @@ class Performer:
             self._ear.reset()
             self._coming.clear()
         if planned.feed is None:
-            frame = self._left.popleft() if self._left else self._alive(self._ear.rest[None], torch.full((1,), LogMel.silence))[0]
+            frame = (
+                self._left.popleft() if self._left else self._alive(self._ear.rest[None], torch.full((1,), LogMel.silence))[0]
+            )
             frame = self._faded(frame)
             following = list(self._left)[: self._after]
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -38,10 +38,12 @@ def make_server_app(library: Library, config: ServeConfig) -> FastAPI:
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await app.state.close_players()
         await asyncio.get_running_loop().run_in_executor(None, room.close)
 
     app = make_app(config, lifespan=living)
     app.state.room = room
+    app.state.close_players = _add_players(app, room)
     _add_requests(app, room)
     _add_files(app, room)
 
@@ -174,6 +176,40 @@ def _add_requests(app: FastAPI, room: Room) -> None:
         return PlainTextResponse(room.metrics.text(room.gauges()), media_type="text/plain; version=0.0.4")
 
 
+def _add_players(app: FastAPI, room: Room) -> Callable[[], Awaitable[None]]:
+    """WHEP, where aiortc is installed; returns what ends all players."""
+    players: Any = None
+
+    def known() -> Any:
+        nonlocal players
+        if players is None:
+            try:
+                from r2talker.live.whep import Players
+            except ModuleNotFoundError as error:
+                raise R2TalkerError(
+                    "WebRTC needs the package aiortc; install it with `pip install r2talker[webrtc]`"
+                ) from error
+            players = Players(room)
+        return players
+
+    @app.post("/v1/whep", summary="WebRTC: an SDP offer is answered (WHEP)", status_code=201, response_class=PlainTextResponse)
+    async def whep(request: Request, avatar: str = "") -> Response:
+        body = (await request.body()).decode(errors="replace")
+        session, answer = await known().offer(body, avatar)
+        return Response(answer, 201, {"location": f"/v1/whep/{session}"}, media_type="application/sdp")
+
+    @app.delete("/v1/whep/{session}", summary="WebRTC: let a player go", response_model=None)
+    async def leave(session: str) -> Response:
+        ended = players is not None and await players.end(session)
+        return Response(status_code=200 if ended else 404)
+
+    async def close() -> None:
+        if players is not None:
+            await players.close()
+
+    return close
+
+
 def _add_files(app: FastAPI, room: Room) -> None:
     meshing = asyncio.Lock()
 
@@ -194,4 +230,6 @@ def _add_files(app: FastAPI, room: Room) -> None:
         async with meshing:
             content = await asyncio.get_running_loop().run_in_executor(room.pool, make)
         headers = {"content-disposition": f'attachment; filename="head.{format}"'}
-        return Response(content, media_type="model/gltf-binary" if format == "glb" else "application/octet-stream", headers=headers)
+        return Response(
+            content, media_type="model/gltf-binary" if format == "glb" else "application/octet-stream", headers=headers
+        )

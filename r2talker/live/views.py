@@ -174,7 +174,7 @@ class Drawer:
 
 
 def orbit(c2w: Float[Tensor, "4 4"], look: Look) -> Float[Tensor, "4 4"]:
-    """The camera turned about the head by yaw (about the head's up axis) and pitch (about the camera's right), nearer by 1.1 ^ zoom, and panned.
+    """The camera turned about the head by yaw (about the head's up axis) and pitch (about the camera's right), nearer, and panned.
 
     As in the reference's viewer: distance times 1.1 ^ -zoom, panning in the camera's plane (upstream.md 6.10).
     """

@@ -154,7 +154,9 @@ class WebServer:
         except OSError as error:
             self._socket.close()
             where = f"{config.host}:{config.port}"
-            raise R2TalkerError(f"cannot listen at {where}: {error.strerror or error}; choose another --port or --host") from error
+            raise R2TalkerError(
+                f"cannot listen at {where}: {error.strerror or error}; choose another --port or --host"
+            ) from error
         self.port: int = self._socket.getsockname()[1]
         shown = f"[{config.host}]" if family == socket.AF_INET6 else config.host
         self.address = f"http://{shown if not is_loopback(config.host) else '127.0.0.1'}:{self.port}/"

@@ -171,7 +171,15 @@ def _context(name: str, width: int, height: int, options: dict[str, str]) -> Any
 @lru_cache
 def _choose_encoder(width: int, height: int, quality: int) -> tuple[str, dict[str, str]]:
     """The GPU's encoder if one picture of this size really passes through it, else x264."""
-    options = {"preset": "p3", "tune": "ull", "zerolatency": "1", "delay": "0", "rc": "vbr", "cq": str(quality), "forced-idr": "1"}
+    options = {
+        "preset": "p3",
+        "tune": "ull",
+        "zerolatency": "1",
+        "delay": "0",
+        "rc": "vbr",
+        "cq": str(quality),
+        "forced-idr": "1",
+    }
     try:
         context = _context("h264_nvenc", width, height, options)
         if not context.encode(video_frame(np.zeros((height, width, 3), np.uint8))):

@@ -39,8 +39,8 @@ def test_nothing_has_no_surface() -> None:
 
 
 def test_an_avatar_has_a_head(avatar: "Avatar") -> None:
-    level = float(avatar.model.occupancy.density.max()) * 0.3
-    mesh = extract_mesh(avatar, resolution=48, threshold=level)
+    # It was scarcely trained, so it is thin.
+    mesh = extract_mesh(avatar, resolution=48, threshold=0.5)
     assert len(mesh.faces) > 100
     assert mesh.colours.shape == mesh.vertices.shape
     # In the head frame the box is 0.5 m wide and high, and 0.25 m deep.

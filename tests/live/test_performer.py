@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from r2talker.conditions import window_conditions
 from r2talker.drive.life import LifeStyle
 from r2talker.live.performer import Moved, Performer
 from r2talker.live.session import Session
