@@ -136,7 +136,7 @@ class Drawer:
     def _plate(self, view: View) -> UInt8[np.ndarray, "side side 3"]:
         plate = self.avatar.background
         if view.look.background == "colour":
-            return np.broadcast_to(np.uint8(parse_colour(view.look.colour)), (view.side, view.side, 3)).copy()
+            return np.broadcast_to(np.array(parse_colour(view.look.colour), np.uint8), (view.side, view.side, 3)).copy()
         if view.look.background == "picture" and view.backdrop is not None:
             plate = view.backdrop
         return cv2.resize(plate, (view.side, view.side), interpolation=cv2.INTER_AREA)

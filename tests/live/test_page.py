@@ -173,6 +173,7 @@ class TestBrowser:
         assert {name: look[name] for name in expected} == expected
         assert look["aabb"] == [-0.9, -0.45, -0.9, 0.9, 0.45, 0.9]
         assert look["landmarks"] is True
+        put(page, "landmarks", False)
         for kind in ("depth", "normal", "alpha", "image"):
             page.run(f"document.querySelector('[name=kind][value={kind}]').click()")
             page.wait(f"looks[looks.length - 1].kind === '{kind}'")
