@@ -22,8 +22,8 @@ BREATHS = 0.25
 """Breaths per second of a person at rest (12 to 20 a minute)."""
 RISE, NOD = 0.008, 0.003
 """How far a breath lifts the head (NGP units; 2 mm) and tilts it (radians)."""
-FALL_SILENT = (0.5, 0.0)
-"""Share of the mouth's last shape in the frames after an interruption."""
+FALL_SILENT = 0.5
+"""Share of the last mouths that windows still see after an interruption, so that the mouth does not snap shut."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,6 @@ class Performer:
         self._past: deque[Tensor] = deque([self._ear.rest] * (self._drive.window // 2), maxlen=self._drive.window // 2)
         self._coming: deque[_Frame] = deque()
         self._left: deque[_Frame] = deque()
-        self._fading: deque[float] = deque()
         self._epoch = 0
 
     @property
@@ -89,7 +88,7 @@ class Performer:
             frame = (
                 self._left.popleft() if self._left else self._alive(self._ear.rest[None], torch.full((1,), LogMel.silence))[0]
             )
-            frame = self._faded(frame)
+            frame = replace(frame, values=self._with_resting_mouth(frame.values, 0.0))
             following = list(self._left)[: self._after]
         else:
             self._hear(planned)
@@ -118,21 +117,19 @@ class Performer:
         return [_Frame(*parts) for parts in zip(values, shown.eye, shown.c2w, strict=True)]
 
     def _fall_silent(self) -> None:
-        """The mouth closes within the next two frames; head and eyes go on as they were about to."""
+        """The mouth rests from the next frame on, its windows two frames later; head and eyes go on as they were about to."""
         self._ear.reset()
         self._left.extend(self._coming)
         self._coming.clear()
-        self._fading = deque(FALL_SILENT)
+        self._past.extend([self._with_resting_mouth(values, FALL_SILENT) for values in self._past])
 
-    def _faded(self, frame: _Frame) -> _Frame:
-        """A frame of rest, after an interruption with some of the last mouth."""
-        share = self._fading.popleft() if self._fading else 0.0
-        last = self._past[-1] if self._past else self._ear.rest
-        values = torch.lerp(self._ear.rest, last, share)
+    def _with_resting_mouth(self, values: Tensor, share: float) -> Tensor:
+        """What is left of the mouth is `share`; brows and eyelids stay."""
+        rested = torch.lerp(self._ear.rest, values, share)
         if self._drive.kind == "landmarks":
             for part in (BROWS, EYELIDS):
-                values[part] = frame.values[part]
-        return replace(frame, values=values)
+                rested[part] = values[part]
+        return rested
 
     def _open_eyes(self, frame: _Frame, constant: float | None, *, blink: bool = True) -> _Frame:
         """Another eye opening than the clip's, and blinks that were asked for; the eyelids follow."""

@@ -147,7 +147,7 @@ class Session:
         self._planned_at: deque[float] = deque(maxlen=256)
         self._position: tuple[float, float] | None = None
         self._steer = 0.0
-        self._stalled = False
+        self._stalled, self._hurry = False, False
 
     # -- what comes in
 
@@ -199,13 +199,16 @@ class Session:
         self._says.clear()
         self._voice_until = -1.0
         self.epoch += 1
+        # The listener drops what it holds, so what it told is not true any more; the mouth must not wait for its turn.
+        self._position, self._hurry = None, True
         if self._microphone is not None:
             self._microphone = None if self._microphone.closed else Utterance()
         return self.number
 
     def played(self, position: float, now: float, *, buffered: float, wanted: float) -> None:
-        """The listener hears sample `position` of the timeline; it holds `buffered` seconds of sound and wants `wanted`."""
+        """The listener hears sample `position` of the timeline (-1: nothing now); it holds `buffered` seconds and wants `wanted`."""
         if not 0 <= position <= self.number * FRAME_SAMPLES:
+            self._position, self._steer = None, 0.0
             return
         self._position = (position, now)
         self._steer = min(max((buffered - wanted) * STEER, -STEER_MOST), STEER_MOST)
@@ -244,6 +247,8 @@ class Session:
         return self._advance(np.zeros(FRAME_SAMPLES, np.int16)) if self._keep_time(now) else None
 
     def _keep_time(self, now: float) -> bool:
+        if self._hurry:
+            self._hurry, self._due = False, now
         if now < self._due:
             return False
         if now > self._due + STALL_SECONDS:
@@ -273,6 +278,8 @@ class Session:
 
     def wake(self) -> float:
         """When `plan` has something to do at the latest, unless sound arrives before."""
+        if self._hurry:
+            return -1.0
         microphone = self._microphone
         follows = not self._says and microphone is not None and microphone.frames > 0 and not self._stalled
         return self._due + (STALL_SECONDS if follows else 0.0)

@@ -215,9 +215,17 @@ def _show(frame: Frame, camera: Camera, settings: RenderSettings, kind: str) -> 
     return _normals(depth, solid, camera, settings)
 
 
+def _smoothed(depth: Tensor, solid: Tensor) -> Tensor:
+    """Mean over the solid pixels among 5 x 5: slopes of single rays are mostly noise."""
+    weight = solid.to(depth)[None, None]
+    total = torch.nn.functional.avg_pool2d(depth[None, None] * weight, 5, stride=1, padding=2)
+    return (total / torch.nn.functional.avg_pool2d(weight, 5, stride=1, padding=2).clamp_min(1e-6))[0, 0]
+
+
 def _normals(depth: Tensor, solid: Tensor, camera: Camera, settings: RenderSettings) -> Float[Tensor, "side side 3"]:
     """Normals of the surface that the depth describes, right-down-towards the camera, as colours around grey."""
     rays = generate_rays(camera)
+    depth = _smoothed(depth, solid)
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
     # The depth of a sample is its place between entering and leaving the box, which differ from ray to ray.
     along = bounds.near + depth.reshape(-1) * (bounds.far - bounds.near).clamp(0, 100)

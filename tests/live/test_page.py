@@ -144,7 +144,7 @@ class TestBrowser:
         press(page, "microphone")
         page.wait("document.getElementById('state').textContent === 'speaking'")
         page.wait("parseInt(document.getElementById('delay').textContent) > 100")
-        loud = """(() => { const wave = new Float32Array(2048); studio.player.meter.getFloatTimeDomainData(wave);
+        loud = """(() => { const wave = new Float32Array(256); studio.player.meter.getFloatTimeDomainData(wave);
             return Math.max(...wave.map(Math.abs)) > 0.01; })()"""
         page.wait(loud)
         press(page, "microphone")

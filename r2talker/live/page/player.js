@@ -45,7 +45,7 @@ export class Player {
       await this.audio.audioWorklet.addModule("/page/worklet.js");
       this.speaker = new AudioWorkletNode(this.audio, "speaker", { numberOfInputs: 0, outputChannelCount: [1] });
       this.speaker.port.onmessage = ({ data }) => { this.played = data; };
-      this.meter = this.audio.createAnalyser();
+      this.meter = new AnalyserNode(this.audio, { fftSize: 256 });
       this.speaker.connect(this.meter).connect(this.audio.destination);
     }
     await this.audio.resume();
@@ -171,7 +171,9 @@ export class Player {
     if (audible !== null && this.slack.length >= 10) {
       const least = [...this.slack].sort((one, other) => one - other)[Math.floor(this.slack.length / 10)];
       const change = Math.max(-0.01, Math.min(0.03, (0.01 - least) * 0.5));
-      if (Math.abs(change) > 0.002) this.speaker.port.postMessage({ wanted: this.played.wanted + change });
+      // What was asked for before has first to be there.
+      const reached = this.played.buffered > this.played.wanted - 0.05;
+      if (change < -0.002 || (change > 0.002 && reached)) this.speaker.port.postMessage({ wanted: this.played.wanted + change });
     }
     const told = {
       position: audible === null ? -1 : Math.max(audible, 0), buffered: this.played ? this.played.buffered : 0,

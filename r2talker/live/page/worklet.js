@@ -1,6 +1,6 @@
 // On the audio thread: a speaker that holds a little sound and says what it plays, and a microphone that hands out 20 ms.
 
-const FRAME = 640, LEAST = 0.02, MOST = 0.4, QUIET = 0.02;
+const FRAME = 640, LEAST = 0.02, MOST = 0.25, QUIET = 0.02;
 
 class Speaker extends AudioWorkletProcessor {
   constructor() {
@@ -38,12 +38,17 @@ class Speaker extends AudioWorkletProcessor {
     }
   }
 
+  // More sound is held from now on: it waits where it is quiet.
+  waits() {
+    return this.buffered < this.wanted - 0.03 && this.queue.length > 0 && this.queue[0].samples.every((value) => Math.abs(value) < QUIET);
+  }
+
   process(_, outputs) {
     const out = outputs[0][0];
     if (this.filling && this.buffered >= this.wanted) this.filling = false;
     if (!this.filling) this.trim();
     let at = 0;
-    while (!this.filling && at < out.length) {
+    while (!this.filling && at < out.length && (at > 0 || !this.waits())) {
       const chunk = this.queue[0];
       if (!chunk) { this.filling = true; this.underruns++; break; }
       const count = Math.min(out.length - at, FRAME - this.offset);
