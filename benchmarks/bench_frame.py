@@ -3,6 +3,7 @@
 `python -m benchmarks.bench_frame [--models FOLDER]`: heads that bench_train saved, or else an untrained stand-in.
 """
 
+import argparse
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.frame import render_frame
 from r2talker.render.renderer import Renderer
 
-TESTS = ("tests/render", "tests/golden/test_models.py")
+TESTS = ("tests/ops/cuda", "tests/render")
 BATCH = 8
 """Frames per draw where images per second are counted."""
 COUNTED = range(0, FRAMES, 15)
@@ -70,11 +71,12 @@ def measure_method(
         drawers = {"plain": subject.plain, "renderer": _single(subject)}
         for engine, draw in drawers.items():
             name = f"{method}, {scope}, {engine}"
-            timing = measure(_cycling(draw, 1), device, repeats=repeats)
+            # Plain torch takes hundreds of times as long; a few frames tell enough.
+            timing = measure(_cycling(draw, 1), device, repeats=repeats if engine == "renderer" else max(2, repeats // 10))
             yield from _timing_rows(name, timing)
             yield Result("frame", name, "peak memory", peak_memory(_cycling(draw, 1), device) / 2**20, "MiB")
             if not torso:
-                yield from _ratio_rows(name, subject, ceilings, timing)
+                yield from _ratio_rows(name, subject, ceilings, timing, fused=engine == "renderer")
         yield from _batch_rows(f"{method}, {scope}, renderer", subject, device, repeats)
 
 
@@ -101,14 +103,27 @@ def _timing_rows(name: str, timing: Timing) -> Iterator[Result]:
         yield Result("frame", name, quantity, seconds * 1e3, "ms")
 
 
-def _ratio_rows(name: str, subject: Subject, ceilings: Ceilings, timing: Timing) -> Iterator[Result]:
+def _ratio_rows(name: str, subject: Subject, ceilings: Ceilings, timing: Timing, *, fused: bool) -> Iterator[Result]:
     """Samples, and the least bytes and operations that they need against what the machine could have done in the time."""
     clip, model = subject.clip, subject.model
-    samples = sum(count_samples(model, clip.camera(frame), subject.settings) for frame in COUNTED) / len(COUNTED)
-    cost = sample_cost(model, frame_code(model, clip, subject.codes, 0))
+    samples = _evaluated(subject) if fused else None
+    if samples is None:
+        samples = sum(count_samples(model, clip.camera(frame), subject.settings) for frame in COUNTED) / len(COUNTED)
+    cost = sample_cost(model)
     yield Result("frame", name, "samples", samples, "")
     yield Result("frame", name, "of copy", 100 * ceilings.share_of_copy(samples * cost.moved, timing.median), "%")
     yield Result("frame", name, "of matrix", 100 * ceilings.share_of_matrix(samples * cost.operations, timing.median), "%")
+
+
+def _evaluated(subject: Subject) -> float | None:
+    """Samples per frame that the renderer evaluates, which ends rays early; None when it draws plainly."""
+    renderer = subject.renderer(1)
+    counts = []
+    for frame in COUNTED:
+        subject.draw(renderer, frame)
+        counts.append(renderer.evaluated_samples)
+    known = [count for count in counts if count is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _batch_rows(name: str, subject: Subject, device: torch.device, repeats: int) -> Iterator[Result]:
@@ -121,6 +136,25 @@ def _batch_rows(name: str, subject: Subject, device: torch.device, repeats: int)
     yield Result("frame", name, "against plain", apart, "dB")
 
 
+def measure_frames(
+    args: argparse.Namespace, device: torch.device, clip: Clip, ceilings: Ceilings, models: Path | None
+) -> list[Result]:
+    """All rows of all methods."""
+    repeats = 2 if args.quick else args.repeats
+    print(f"heads: {models or 'untrained stand-ins'}", flush=True)
+    results: list[Result] = []
+    for method in args.methods:
+        results += measure_method(method, clip, models, device, ceilings, repeats=repeats)
+        results.append(measure_conditioning(method, clip, models, device, repeats=repeats))
+        if not args.quick:
+            first = measure_first_frame(method, device, args.size, models)
+            name = f"{method}, head + torso, renderer"
+            results.append(Result("frame", name, "first frame, nothing cached", first.cold, "s"))
+            results.append(Result("frame", name, "first frame, kernels cached", first.warm, "s"))
+        print(f"{method} done", flush=True)
+    return results
+
+
 def main() -> None:
     """Measure and print."""
     parser = new_parser(__doc__)
@@ -128,22 +162,10 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="folder of heads that bench_train saved at this size")
     parser.add_argument("--repeats", type=int, default=200, help="timed frames")
     args = parser.parse_args()
-    device, repeats = choose_device(args.device), 2 if args.quick else args.repeats
+    device = choose_device(args.device)
     ceilings = measure_ceilings(device, repeats=3 if args.quick else 20)
     print(describe_ceilings(ceilings))
-    print(f"heads: {args.models or 'untrained stand-ins'}", flush=True)
-    clip = make_clip(args.size, device)
-    results: list[Result] = []
-    for method in args.methods:
-        results += measure_method(method, clip, args.models, device, ceilings, repeats=repeats)
-        results.append(measure_conditioning(method, clip, args.models, device, repeats=repeats))
-        if not args.quick:
-            first = measure_first_frame(method, device, args.size, args.models)
-            name = f"{method}, head + torso, renderer"
-            results.append(Result("frame", name, "first frame, nothing cached", first.cold, "s"))
-            results.append(Result("frame", name, "first frame, kernels cached", first.warm, "s"))
-        print(f"{method} done", flush=True)
-    conclude(results, args, device, TESTS)
+    conclude(measure_frames(args, device, make_clip(args.size, device), ceilings, args.models), args, device, TESTS)
 
 
 if __name__ == "__main__":

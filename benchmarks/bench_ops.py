@@ -4,6 +4,7 @@ Bytes are the fewest that a lone operation must move through the device's memory
 once, a backward pass reading its forward's inputs again. `python -m benchmarks.bench_ops`
 """
 
+import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -25,15 +26,19 @@ from r2talker.ops.composite.op import composite
 from r2talker.ops.grid_encode.op import grid_encode
 from r2talker.ops.march_rays.op import march_rays
 from r2talker.ops.ray_aabb.op import NearFar, intersect_aabb
+from r2talker.ops.yuv420.op import rgb_to_yuv420
 from r2talker.render.config import RenderSettings
 from r2talker.train.phase import make_optimizer
 from r2talker.types import Rays, Samples
 
 FRAME = 0
+PICTURES = 8
+"""Pictures converted at once, as many as `Avatar` draws at once on a GPU."""
 TESTS = (
     "tests/ops/test_grid_encode.py",
     "tests/ops/test_march_rays.py",
     "tests/ops/test_composite.py",
+    "tests/ops/cuda/test_yuv420.py",
     "tests/golden/test_models.py",
 )
 
@@ -84,6 +89,7 @@ def list_operations(inputs: Inputs) -> Iterator[Operation]:
     yield _networks(inputs)
     yield from _compositing(inputs)
     yield _adam(inputs)
+    yield _planes(inputs)
 
 
 def size_of(*tensors: Tensor) -> int:
@@ -126,7 +132,7 @@ def _networks(inputs: Inputs) -> Operation:
 
     count = len(samples.positions)
     moved = size_of(samples.positions, samples.directions, model.head.position_grid.embeddings) + count * 4 * 4
-    return Operation("head forward", evaluate, moved, count * sample_cost(model, code).operations)
+    return Operation("head forward", evaluate, moved, count * sample_cost(model).operations)
 
 
 def _compositing(inputs: Inputs) -> Iterator[Operation]:
@@ -163,6 +169,12 @@ def _adam(inputs: Inputs) -> Operation:
     return Operation("adam, all parameters of a head", optimizer.step, 7 * size_of(*copies))
 
 
+def _planes(inputs: Inputs) -> Operation:
+    rgb = inputs.clip.background.expand(PICTURES, -1, -1, -1).contiguous()
+    moved = size_of(rgb, rgb_to_yuv420(rgb))
+    return Operation(f"rgb to yuv420p, {PICTURES} pictures", lambda: rgb_to_yuv420(rgb), moved)
+
+
 def _with_gradients(leaves: list[Tensor], work: Callable[[], list[Tensor]], cotangents: list[Tensor]) -> Work:
     return lambda: torch.autograd.grad(work(), leaves, cotangents)
 
@@ -178,19 +190,24 @@ def measure_operation(operation: Operation, ceilings: Ceilings, device: torch.de
         yield Result("ops", operation.name, "of matrix", 100 * share, "%")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = new_parser(__doc__)
-    args = parser.parse_args()
-    device, repeats = choose_device(args.device), 2 if args.quick else 50
-    ceilings = measure_ceilings(device, repeats=3 if args.quick else 20)
+def measure_operations(args: argparse.Namespace, device: torch.device, ceilings: Ceilings) -> list[Result]:
+    """All rows."""
+    repeats = 2 if args.quick else 50
     inputs = make_inputs(args.size, device)
-    print(describe_ceilings(ceilings))
     print(f"{len(inputs.rays.origins)} rays, {len(inputs.samples.positions)} samples", flush=True)
     results: list[Result] = []
     for operation in list_operations(inputs):
         results += measure_operation(operation, ceilings, device, repeats=repeats)
-    conclude(results, args, device, TESTS)
+    return results
+
+
+def main() -> None:
+    """Measure and print."""
+    args = new_parser(__doc__).parse_args()
+    device = choose_device(args.device)
+    ceilings = measure_ceilings(device, repeats=3 if args.quick else 20)
+    print(describe_ceilings(ceilings))
+    conclude(measure_operations(args, device, ceilings), args, device, TESTS)
 
 
 if __name__ == "__main__":

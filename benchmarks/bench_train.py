@@ -3,6 +3,7 @@
 `python -m benchmarks.bench_train --save FOLDER` keeps the heads for bench_frame. `run` measures any engine.
 """
 
+import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import torch
 
 from benchmarks.command import add_methods, conclude, new_parser
 from benchmarks.command import run as run_main
+from benchmarks.fused_engine import FusedEngine
 from benchmarks.models import build_model, encode_codes, frame_code, head_hull, save_model
 from benchmarks.scene import HELD_OUT, TRAIN, Clip, make_clip
 from benchmarks.table import Result
@@ -22,6 +24,7 @@ from r2talker.evaluate.metrics import psnr
 from r2talker.model.head import FrameCode
 from r2talker.model.talking_head import TalkingHead
 from r2talker.ops.camera_rays.op import generate_rays
+from r2talker.ops.cuda.kernels import missing
 from r2talker.render.config import RenderSettings
 from r2talker.render.frame import render_frame
 from r2talker.render.rays import trace_rays
@@ -30,7 +33,8 @@ from r2talker.train.losses import binary_entropy, squared_error
 from r2talker.train.phase import learning_rate, make_optimizer
 from r2talker.train.sampling import frame_of_step, step_generator
 
-TESTS = ("tests/ops", "tests/render/test_rays.py", "tests/model", "tests/golden/test_models.py")
+TESTS = ("tests/ops/cuda", "tests/ops/test_march_rays.py", "tests/ops/test_composite.py", "tests/render")
+FRAMES_PER_STEP = 4
 CHECKPOINTS = (100, 250, 500, 1000, 1500, 2000, 2500, 3000)
 """Steps after which the held-out frames are read; the last step of a run is one too."""
 
@@ -171,28 +175,55 @@ def checkpoint_rows(subject: str, readings: Sequence[Checkpoint]) -> list[Result
     return rows
 
 
+def measure_training(args: argparse.Namespace, device: torch.device, clip: Clip) -> list[Result]:
+    """Train a head of every method, fused where kernels run, and plain where asked for or where they do not."""
+    steps, cells = (20, 25000) if args.quick else (args.steps, 1 << 21)
+    results: list[Result] = []
+    for method in args.methods:
+        if missing(device) is None:
+            rays = args.rays or 16384
+            model = build_model(method, args.size, device)
+            print(f"{method}, fused, {rays} rays a step", flush=True)
+            engine = FusedEngine(model, clip, steps, rays, FRAMES_PER_STEP)
+            results += checkpoint_rows(f"{method}, fused, {rays} rays", run(engine, clip, steps=steps, seconds=args.seconds))
+            _save(args, method, engine.current_model())
+            if not args.plain_seconds:
+                continue
+        rays = args.rays or (65536 if device.type == "cuda" else 2048)
+        model = build_model(method, args.size, device)
+        print(f"{method}, plain, {rays} rays a step", flush=True)
+        seconds = min(args.seconds, args.plain_seconds or args.seconds)
+        readings = run(PlainEngine(model, clip, steps, rays, cells), clip, steps=steps, seconds=seconds)
+        results += checkpoint_rows(f"{method}, plain, {rays} rays", readings)
+        if missing(device) is not None:
+            _save(args, method, model)
+    return results
+
+
+def _save(args: argparse.Namespace, method: str, model: TalkingHead) -> None:
+    if args.save is not None:
+        save_model(args.save / f"{method}.safetensors", model, args.size)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """The options of training."""
+    parser.add_argument("--steps", type=int, default=3000, help="the learning rate falls to a tenth over them")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop earlier, after so many seconds")
+    parser.add_argument("--plain-seconds", type=float, default=0.0, help="beside the fused engine, train plainly for so long")
+    parser.add_argument(
+        "--rays", type=int, help="rays per step; by default 16384 fused, plain 65536 on a GPU and 2048 on a CPU"
+    )
+    parser.add_argument("--save", type=Path, help="folder for the trained heads")
+
+
 def main() -> None:
     """Train, measure and print."""
     parser = new_parser(__doc__)
     add_methods(parser)
-    parser.add_argument("--steps", type=int, default=3000, help="the learning rate falls to a tenth over them")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop earlier, after so many seconds")
-    parser.add_argument("--rays", type=int, help="rays per step; by default 65536 on a GPU and 2048 on a CPU")
-    parser.add_argument("--save", type=Path, help="folder for the trained heads")
+    add_training(parser)
     args = parser.parse_args()
     device = choose_device(args.device)
-    rays = args.rays or (65536 if device.type == "cuda" else 2048)
-    steps, cells = (20, 25000) if args.quick else (args.steps, 1 << 21)
-    clip = make_clip(args.size, device)
-    results: list[Result] = []
-    for method in args.methods:
-        model = build_model(method, args.size, device)
-        print(f"{method}, {rays} rays a step", flush=True)
-        readings = run(PlainEngine(model, clip, steps, rays, cells), clip, steps=steps, seconds=args.seconds)
-        results += checkpoint_rows(f"{method}, plain, {rays} rays", readings)
-        if args.save is not None:
-            save_model(args.save / f"{method}.safetensors", model, args.size)
-    conclude(results, args, device, TESTS)
+    conclude(measure_training(args, device, make_clip(args.size, device)), args, device, TESTS)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from r2talker import methods
 from r2talker.device import choose_device
 from r2talker.errors import R2TalkerError
 from r2talker.render.config import RenderSettings
-from r2talker.render.host import copy_to_host
+from r2talker.render.host import copy_to_host, lay_out, leaves_as_planes
 from r2talker.render.renderer import Renderer
 
-TESTS = ("tests/media", "tests/render/test_renderer.py")
+TESTS = ("tests/media", "tests/render/test_renderer.py", "tests/ops/cuda/test_yuv420.py")
 BATCH = 8
 Batches = Callable[[], Iterator[UInt8[Tensor, "batch height width 3"]]]
 """Starts a rendering from its first frame."""
@@ -60,44 +60,53 @@ def rendered(clip: Clip, frames: int, method: str, models: Path | None) -> Batch
     return draw
 
 
-def render_alone(batches: Batches) -> int:
+def bring(batches: Batches, device: torch.device) -> Iterator[UInt8[np.ndarray, "batch *picture"]]:
+    """Render and bring to the host in the layout that the encoder gets from `device`."""
+    return copy_to_host(lay_out(batches(), device))
+
+
+def render_alone(batches: Batches, device: torch.device) -> int:
     """Render and bring to the host; returns the number of frames."""
-    return sum(len(batch) for batch in copy_to_host(batches()))
+    return sum(len(batch) for batch in bring(batches, device))
 
 
-def encode_alone(path: Path, pictures: UInt8[np.ndarray, "some size size 3"], frames: int) -> None:
+def encode_alone(
+    path: Path, pictures: UInt8[np.ndarray, "some *picture"], size: int, device: torch.device, frames: int
+) -> None:
     """Encode pictures in memory, over and over."""
     from r2talker.media.write import VideoWriter
 
-    with VideoWriter(path, width=pictures.shape[2], height=pictures.shape[1]) as writer:
+    with VideoWriter(path, width=size, height=size) as writer:
+        write = writer.write_planar if leaves_as_planes(device) else writer.write
         for picture in itertools.islice(itertools.cycle(pictures), frames):
-            writer.write(picture)
+            write(picture)
 
 
-def render_and_encode(path: Path, batches: Batches, size: int) -> None:
+def render_and_encode(path: Path, batches: Batches, size: int, device: torch.device) -> None:
     """As `Avatar.render_video` does it."""
     from r2talker.media.threaded import ThreadedWriter
     from r2talker.media.write import VideoWriter
 
     with ThreadedWriter(VideoWriter(path, width=size, height=size)) as writer:
-        for batch in copy_to_host(batches()):
-            writer.write(batch)
+        write = writer.write_planar if leaves_as_planes(device) else writer.write
+        for batch in bring(batches, device):
+            write(batch)
 
 
 def measure_film(batches: Batches, clip: Clip, frames: int, *, repeats: int) -> Iterator[Result]:
     """Medians over rounds of all three, which take turns so that a busy machine disturbs them alike."""
-    device = clip.background.device
+    device, size = clip.background.device, clip.size
     # The pictures that are encoded alone are the ones that this renderer makes.
-    pictures = np.concatenate(list(itertools.islice(copy_to_host(batches()), -(-FRAMES // BATCH))))[:FRAMES]
+    pictures = np.concatenate(list(itertools.islice(bring(batches, device), -(-FRAMES // BATCH))))[:FRAMES]
     seconds: dict[str, list[float]] = {"rendering alone": [], "encoding alone": [], "together": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         for _ in range(repeats):
-            seconds["rendering alone"].append(first_call(lambda: render_alone(batches), device))
-            seconds["encoding alone"].append(first_call(lambda: encode_alone(path, pictures, frames), device))
-            seconds["together"].append(first_call(lambda: render_and_encode(path, batches, clip.size), device))
+            seconds["rendering alone"].append(first_call(lambda: render_alone(batches, device), device))
+            seconds["encoding alone"].append(first_call(lambda: encode_alone(path, pictures, size, device, frames), device))
+            seconds["together"].append(first_call(lambda: render_and_encode(path, batches, size, device), device))
     medians = {name: summarise(rounds).median for name, rounds in seconds.items()}
-    name = f"{frames} frames, {clip.size} x {clip.size}"
+    name = f"{frames} frames, {size} x {size}"
     for quantity, median in medians.items():
         yield Result("video", name, quantity, median, "s")
     slower = max(medians["rendering alone"], medians["encoding alone"])

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Bool, Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.scene import AXES, FEATURE_WIDTH, FRAMES, TRAIN, Clip
 from r2talker import methods
 from r2talker.errors import R2TalkerError
 from r2talker.files import write_tensors
+from r2talker.model.ambient import AmbientConditioning
 from r2talker.model.grid import Grid
 from r2talker.model.head import FrameCode, HeadConfig
 from r2talker.model.talking_head import ModelConfig, TalkingHead
@@ -131,26 +131,18 @@ class SampleCost:
     moved: float
 
 
-@torch.no_grad()
-def sample_cost(model: TalkingHead, frame: FrameCode, *, samples: int = 64) -> SampleCost:
-    """Counted over one evaluation of the head.
+def sample_cost(model: TalkingHead) -> SampleCost:
+    """From the shapes of what is evaluated per sample: the networks as they are written, unfolded, and the grids.
 
     Of a level that reads k coordinates 2^k corners are needed, pairs of which are neighbours in the table and share a sector.
     """
-    moved = 0
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal moved
-        if isinstance(module, Grid) and len(inputs[0]) == samples:
-            moved += sum(2 ** len(strides) // 2 * SECTOR for strides in module.layout.strides)
-
-    hooks = [module.register_forward_hook(count) for module in model.head.modules()]
-    points = torch.rand(samples, 3, device=frame.condition.device) * 0.2
-    with FlopCounterMode(display=False) as counter:
-        model.head(points, torch.nn.functional.normalize(points + 1, dim=-1), frame)
-    for hook in hooks:
-        hook.remove()
-    return SampleCost(counter.get_total_flops() / samples, moved)
+    head, grids, networks = model.head, [model.head.position_grid], [model.head.sigma_net, model.head.color_net]
+    if isinstance(head.conditioning, AmbientConditioning):
+        grids.append(head.conditioning.ambient_grid)
+        networks.append(head.conditioning.ambient_net)
+    products = sum(parameter.numel() for network in networks for parameter in network.parameters())
+    moved = sum(2 ** len(strides) // 2 * SECTOR for grid in grids for strides in grid.layout.strides)
+    return SampleCost(2.0 * products, float(moved))
 
 
 def _cover_below(model: TalkingHead) -> None:

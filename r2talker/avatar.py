@@ -33,7 +33,7 @@ from r2talker.model.head import FrameCode
 from r2talker.model.talking_head import TalkingHead
 from r2talker.progress import Progress, Silent
 from r2talker.render.frame import render_frame
-from r2talker.render.host import copy_to_host
+from r2talker.render.host import copy_to_host, lay_out, leaves_as_planes
 from r2talker.render.renderer import Renderer
 from r2talker.types import Camera, Frame
 
@@ -174,11 +174,7 @@ class Avatar:
         size: int | None = None,
     ) -> Iterator[UInt8[np.ndarray, "batch size size 3"]]:
         """Yield the 8-bit pictures of a plan, several at a time on a GPU, where copying them overlaps with drawing the next."""
-        side = self._side(size)
-        plate = torch.from_numpy(self._plate(background, side)).to(self.device)
-        batch = GPU_BATCH if self.device.type == "cuda" else 1
-        renderer = Renderer(self.model, self.info.render, self.camera(torch.eye(4), side), plate, batch=batch)
-        yield from copy_to_host(self._draw(renderer, plan))
+        yield from copy_to_host(self._draw(plan, background, self._side(size)))
 
     def render_plan(
         self,
@@ -219,15 +215,17 @@ class Avatar:
         side, progress = self._side(size), progress or Silent()
         target = Path(path)
         progress.begin("render", len(plan.windows))
-        done, middle = 0, len(plan.windows) // 2
+        drawn = self._draw(plan, background, side)
+        poster = torch.empty(side, side, 3, dtype=torch.uint8, device=self.device)
+        leaving = lay_out(_copying(drawn, len(plan.windows) // 2, poster), self.device)
+        done = 0
         with ThreadedWriter(VideoWriter(target, width=side, height=side, audio=samples)) as writer:
-            for batch in self.render_batches(plan, background=background, size=side):
-                if done <= middle < done + len(batch):
-                    poster = batch[middle - done]
-                writer.write(batch)
+            write = writer.write_planar if leaves_as_planes(self.device) else writer.write
+            for batch in copy_to_host(leaving):
+                write(batch)
                 done += len(batch)
                 progress.advance(done)
-        write_png(target.with_suffix(".png"), poster)
+        write_png(target.with_suffix(".png"), poster.cpu().numpy())
         progress.end(f"{len(plan.windows)} frames in {target}, poster {target.with_suffix('.png')}")
         return len(plan.windows)
 
@@ -243,8 +241,13 @@ class Avatar:
                 codes = self.model.head.contract.encode(plan.windows[start : start + BATCH])
             yield start, codes
 
-    def _draw(self, renderer: Renderer, plan: DrivePlan) -> Iterator[UInt8[Tensor, "batch size size 3"]]:
+    def _draw(
+        self, plan: DrivePlan, background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None, side: int
+    ) -> Iterator[UInt8[Tensor, "batch side side 3"]]:
         """Pictures of a plan as they lie in the renderer's buffers."""
+        plate = torch.from_numpy(self._plate(background, side)).to(self.device)
+        batch = GPU_BATCH if self.device.type == "cuda" else 1
+        renderer = Renderer(self.model, self.info.render, self.camera(torch.eye(4), side), plate, batch=batch)
         for start, codes in self._codes(plan):
             for first in range(0, len(codes), renderer.batch):
                 some = codes[first : first + renderer.batch]
@@ -323,6 +326,17 @@ class Avatar:
         if plate.ndim == 1:
             return np.broadcast_to(plate, (side, side, 3)).copy()
         return cv2.resize(plate, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _copying(
+    batches: Iterator[UInt8[Tensor, "batch side side 3"]], number: int, into: UInt8[Tensor, "side side 3"]
+) -> Iterator[UInt8[Tensor, "batch side side 3"]]:
+    """The batches as they come; picture `number` of them all is copied as it passes."""
+    for batch in batches:
+        if 0 <= number < len(batch):
+            into.copy_(batch[number])
+        number -= len(batch)
+        yield batch
 
 
 def read_samples(audio: str | Path | Float[np.ndarray, " samples"] | None) -> Float[np.ndarray, " samples"] | None:

@@ -22,6 +22,11 @@ class Region:
     def area(self) -> int:
         return (self.bottom - self.top) * (self.right - self.left)
 
+    @property
+    def rows_and_columns(self) -> tuple[int, int, int, int]:
+        """top, bottom, left, right."""
+        return self.top, self.bottom, self.left, self.right
+
     def contains(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Which pixels (row, column) lie inside."""
         return (rows >= self.top) & (rows < self.bottom) & (columns >= self.left) & (columns < self.right)

@@ -17,7 +17,6 @@ from r2talker.live.messages import Look
 from r2talker.live.performer import Moved
 from r2talker.model.head import FrameCode
 from r2talker.ops.camera_rays.op import SCENE_SCALE, generate_rays
-from r2talker.ops.ray_aabb.op import intersect_aabb
 from r2talker.render.config import RenderSettings
 from r2talker.render.frame import blend_torso
 from r2talker.render.rays import render_rays
@@ -28,6 +27,8 @@ RENDERERS = 8
 """Kept at once; each holds its plate and two batches of pictures."""
 SOLID = 0.5
 """Opacity from which a pixel has a depth and a normal."""
+MARK = (80, 255, 120)
+"""Colour of landmarks."""
 MOST_STEPS, MOST_FOV, MOST_SIDE = 1024, 120.0, 1024
 
 
@@ -150,8 +151,9 @@ class Drawer:
         frame = FrameCode(code, moved.eye, model.head.individual_codes[view.look.code])
         traced = render_rays(model.head, model.occupancy, generate_rays(camera), frame, behind.reshape(-1, 3), settings)
         shape = (view.side, view.side)
-        whole = Frame(traced.rgb.reshape(*shape, 3), traced.opacity.reshape(shape), traced.depth.reshape(shape))
-        shown = _show(whole, camera, settings, view.look.kind)
+        distance = traced.distance / traced.opacity.clamp_min(SOLID)
+        whole = Frame(traced.rgb.reshape(*shape, 3), traced.opacity.reshape(shape), distance.reshape(shape))
+        shown = _show(whole, camera, view.look.kind)
         return (shown * 255).round().to(torch.uint8).cpu().numpy()
 
     def _camera(self, pose: Tensor, view: View) -> Camera:
@@ -169,8 +171,13 @@ class Drawer:
         c2w = camera.c2w.cpu()
         seen = (points - c2w[:3, 3]) @ c2w[:3, :3]
         place = seen[:, :2] / seen[:, 2:] * camera.fx + camera.cx
-        for x, y in place.round().int().tolist():
-            cv2.circle(picture, (x, y), max(1, camera.width // 160), (80, 255, 120), -1, cv2.LINE_AA)
+        for x, y in place.floor().int().tolist():
+            # OpenCV's smallest disk is five pixels, which would hide a small face.
+            radius = camera.width // 160
+            if radius:
+                cv2.circle(picture, (x, y), radius, MARK, -1, cv2.LINE_AA)
+            elif 0 <= x < camera.width and 0 <= y < camera.height:
+                picture[y, x] = MARK
 
 
 def orbit(c2w: Float[Tensor, "4 4"], look: Look) -> Float[Tensor, "4 4"]:
@@ -197,22 +204,22 @@ def _turn(axis: Float[Tensor, " 3"], angle: float) -> Float[Tensor, "3 3"]:
     return eye + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
 
 
-def _show(frame: Frame, camera: Camera, settings: RenderSettings, kind: str) -> Float[Tensor, "side side 3"]:
+def _show(frame: Frame, camera: Camera, kind: str) -> Float[Tensor, "side side 3"]:
+    """The kind of picture; depth of `frame` is the distance from the camera where it is solid."""
     if kind == "image":
         return frame.rgb
     if kind == "alpha":
         return frame.alpha.clamp(0, 1)[..., None].expand(-1, -1, 3)
     solid = frame.alpha > SOLID
-    depth = frame.depth / frame.alpha.clamp_min(SOLID)
     if kind == "depth":
-        seen = depth[solid]
+        seen = frame.depth[solid]
         if len(seen) == 0:
             return torch.zeros_like(frame.rgb)
         # Percentiles, because single rays that graze the head lie far behind it.
         near, far = torch.quantile(seen[:: len(seen) // 100_000 + 1], seen.new_tensor([0.01, 0.99]))
-        shade = 1 - 0.85 * ((depth - near) / (far - near).clamp_min(1e-6)).clamp(0, 1)
+        shade = 1 - 0.85 * ((frame.depth - near) / (far - near).clamp_min(1e-6)).clamp(0, 1)
         return torch.where(solid, shade, 0.0)[..., None].expand(-1, -1, 3)
-    return _normals(depth, solid, camera, settings)
+    return _normals(frame.depth, solid, camera)
 
 
 def _smoothed(depth: Tensor, solid: Tensor) -> Tensor:
@@ -222,14 +229,11 @@ def _smoothed(depth: Tensor, solid: Tensor) -> Tensor:
     return (total / torch.nn.functional.avg_pool2d(weight, 5, stride=1, padding=2).clamp_min(1e-6))[0, 0]
 
 
-def _normals(depth: Tensor, solid: Tensor, camera: Camera, settings: RenderSettings) -> Float[Tensor, "side side 3"]:
-    """Normals of the surface that the depth describes, right-down-towards the camera, as colours around grey."""
+def _normals(distance: Tensor, solid: Tensor, camera: Camera) -> Float[Tensor, "side side 3"]:
+    """Normals of the surface at a distance, as colours around grey: red to the right, green upwards, blue towards the camera."""
     rays = generate_rays(camera)
-    depth = _smoothed(depth, solid)
-    bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
-    # The depth of a sample is its place between entering and leaving the box, which differ from ray to ray.
-    along = bounds.near + depth.reshape(-1) * (bounds.far - bounds.near).clamp(0, 100)
-    points = (rays.origins + along[:, None] * rays.directions).reshape(*depth.shape, 3)
+    along = _smoothed(distance, solid).reshape(-1, 1)
+    points = (rays.origins + along * rays.directions).reshape(*distance.shape, 3)
     down, right = torch.gradient(points, dim=(0, 1))
     normal = torch.nn.functional.normalize(torch.linalg.cross(down, right), dim=-1) @ camera.c2w[:3, :3].to(points)
     coloured = normal * normal.new_tensor([1.0, -1.0, -1.0]) * 0.5 + 0.5

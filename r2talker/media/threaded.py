@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 from jaxtyping import UInt8
@@ -13,20 +14,25 @@ from r2talker.media.write import VideoWriter
 AHEAD = 4
 """Batches that may wait for the encoder."""
 
+Batch = UInt8[ndarray, "batch height width 3"] | UInt8[ndarray, "batch rows even_width"]
+Write = Callable[[ndarray], None]
+"""How the writer takes one picture of a batch."""
+
 
 class ThreadedWriter:
     """Hands batches of pictures to a VideoWriter that works in a thread; use it in a `with` statement, as the writer itself.
 
-    `write` blocks while `ahead` batches wait, so a slow encoder holds the renderer back instead of filling the memory. What goes
-    wrong in the thread is raised by the next `write` or at the end of the block. The block ends when everything is encoded, or
-    within a picture's time when it is left by an exception (Ctrl-C too); then, as with VideoWriter, nothing is left.
+    `write` and `write_planar` block while `ahead` batches wait, so a slow encoder holds the renderer back instead of filling the
+    memory. What goes wrong in the thread is raised by the next of these calls or at the end of the block. The block ends when
+    everything is encoded, or within a picture's time when it is left by an exception (Ctrl-C too); then, as with VideoWriter,
+    nothing is left.
     """
 
     def __init__(self, writer: VideoWriter, *, ahead: int = AHEAD) -> None:
         if ahead < 1:
             raise ValueError(f"ThreadedWriter: ahead must be at least 1, got {ahead}")
         self.writer, self.ahead = writer, ahead
-        self._waiting: deque[UInt8[ndarray, "batch height width 3"]] = deque()
+        self._waiting: deque[tuple[Write, Batch]] = deque()
         self._changed = threading.Condition()
         self._ended, self._discard, self._finished = False, False, False
         self._error: BaseException | None = None
@@ -43,11 +49,18 @@ class ThreadedWriter:
 
     def write(self, batch: UInt8[ndarray, "batch height width 3"]) -> None:
         """Append pictures. The array belongs to the writer from now on: it is read later."""
+        self._append(self.writer.write, batch)
+
+    def write_planar(self, batch: UInt8[ndarray, "batch rows even_width"]) -> None:
+        """Append pictures as `VideoWriter.write_planar` takes them, likewise."""
+        self._append(self.writer.write_planar, batch)
+
+    def _append(self, write: Write, batch: Batch) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._error is not None or len(self._waiting) < self.ahead)
             if self._error is not None:
                 raise self._error
-            self._waiting.append(batch)
+            self._waiting.append((write, batch))
             self._changed.notify_all()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -87,18 +100,19 @@ class ThreadedWriter:
             self._changed.notify_all()
 
     def _encode_all(self) -> None:
-        while (batch := self._next()) is not None:
+        while (waiting := self._next()) is not None:
+            write, batch = waiting
             for picture in batch:
                 if self._discard:
                     return
-                self.writer.write(picture)
+                write(picture)
 
-    def _next(self) -> UInt8[ndarray, "batch height width 3"] | None:
+    def _next(self) -> tuple[Write, Batch] | None:
         """The next batch, or None when there will be no more."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended)
             if self._discard or not self._waiting:
                 return None
-            batch = self._waiting.popleft()
+            waiting = self._waiting.popleft()
             self._changed.notify_all()
-            return batch
+            return waiting

@@ -22,7 +22,7 @@ RETRY = "free some space or choose another folder"
 
 
 class VideoWriter:
-    """Streams RGB pictures and one mono sound track into an mp4; use it in a `with` statement.
+    """Streams pictures, RGB or planar, and one mono sound track into an mp4; use it in a `with` statement.
 
     The file appears under its name only when the block ends without an exception; otherwise nothing is left. Sound is encoded
     beside the pictures, never ahead of them, and ends with the last picture, so memory does not grow with length. Odd widths
@@ -70,8 +70,21 @@ class VideoWriter:
             raise ValueError(
                 f"expected uint8 [{self.height}, {self.width}, 3] for {self.path}, got {rgb.dtype} {list(rgb.shape)}"
             )
+        self._encode(_to_planes(rgb))
+
+    def write_planar(self, planes: UInt8[ndarray, "rows even_width"]) -> None:
+        """Append one picture given as yuv420p (limited-range BT.601), and the sound that belongs to it.
+
+        planes: [3/2 height, width] for height and width padded to even ones: the bytes of Y, Cb and Cr one after the other.
+        """
+        wanted = (3 * _even(self.height) // 2, _even(self.width))
+        if planes.shape != wanted or planes.dtype != np.uint8:
+            raise ValueError(f"expected planes uint8 {list(wanted)} for {self.path}, got {planes.dtype} {list(planes.shape)}")
+        self._encode(planes)
+
+    def _encode(self, planes: UInt8[ndarray, "rows even_width"]) -> None:
         try:
-            frame = _to_yuv(rgb)
+            frame = _to_frame(planes)
             frame.pts = self.frames
             frame.time_base = 1 / self.rate
             self._container.mux(self._video.encode(frame))
@@ -94,7 +107,7 @@ class VideoWriter:
         self._stack.__exit__(kind, error, trace)
 
     def _open(self, temporary: Path) -> None:
-        even_width, even_height = self.width + self.width % 2, self.height + self.height % 2
+        even_width, even_height = _even(self.width), _even(self.height)
         codec, options = _choose_encoder(even_width, even_height, self.quality)
         self._container: Any = av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"})
         self._video: Any = self._container.add_stream(codec, rate=self.rate, options=options)
@@ -153,7 +166,15 @@ def write_png(path: Path, rgb: UInt8[ndarray, "height width 3"]) -> None:
     write_bytes(Path(path), content.tobytes())
 
 
-def _to_yuv(rgb: UInt8[ndarray, "height width 3"]) -> Any:
+def _even(side: int) -> int:
+    return side + side % 2
+
+
+def _to_frame(planes: UInt8[ndarray, "rows even_width"]) -> Any:
+    return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+
+
+def _to_planes(rgb: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows even_width"]:
     """The picture as limited-range BT.601 yuv420p, padded to even sides; chroma is the mean of 2 x 2 pixels.
 
     BT.601 and not 709 because readers that ignore the file's colour tags (OpenCV among them) assume it. OpenCV converts because
@@ -167,7 +188,7 @@ def _to_yuv(rgb: UInt8[ndarray, "height width 3"]) -> Any:
     means = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     blocks = cv2.resize(means, (width, height), interpolation=cv2.INTER_NEAREST)
     planes[height:] = cv2.cvtColor(blocks, cv2.COLOR_RGB2YUV_I420)[height:]
-    return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+    return planes
 
 
 def _describe_pictures(context: Any, width: int, height: int, time_base: Fraction) -> None:
@@ -187,7 +208,7 @@ def _choose_encoder(width: int, height: int, quality: int) -> tuple[str, dict[st
         context: Any = av.CodecContext.create("h264_nvenc", "w")
         _describe_pictures(context, width, height, Fraction(1, 25))
         context.options = options
-        context.encode(_to_yuv(np.zeros((height, width, 3), np.uint8)))
+        context.encode(_to_frame(_to_planes(np.zeros((height, width, 3), np.uint8))))
         context.encode(None)
     except (av.FFmpegError, ValueError):
         return "libx264", {"crf": str(quality), "preset": "veryfast"}

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from r2talker.model.conditioning import Conditioning
+from r2talker.model.conditioning import Conditioned, Conditioning
 from r2talker.model.grid import Grid
 from r2talker.model.mlp import MLP
 from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.render_head.fold import FoldedHead, evaluate, exponents, fold_head
 from r2talker.ops.sh_encode.op import sh_encode
 from r2talker.ops.trunc_exp.op import trunc_exp
 
@@ -86,7 +87,22 @@ class Head(nn.Module):
         self, positions: Float[Tensor, "samples 3"], directions: Float[Tensor, "samples 3"], frame: FrameCode
     ) -> Radiance:
         """Density and colour of samples seen along unit directions."""
-        density = self.density(positions, frame)
-        individual = frame.individual.expand(len(positions), -1)
-        h = torch.cat([sh_encode(directions), density.geometry, individual], dim=-1)
-        return Radiance(density.sigma, torch.sigmoid(self.color_net(h)), density.ambient)
+        conditioned = self.contract.condition(self.position_grid(positions), frame.condition)
+        exponent, rgb = evaluate(self._folded(conditioned, frame), conditioned.features, sh_encode(directions))
+        return Radiance(trunc_exp(exponent), rgb, conditioned.ambient)
+
+    @torch.no_grad()
+    def sigma(self, positions: Float[Tensor, "samples 3"], frame: FrameCode) -> Float[Tensor, " samples"]:
+        """Density alone, without gradients: what occupancy grids ask for."""
+        conditioned = self.contract.condition(self.position_grid(positions), frame.condition)
+        return exponents(self._folded(conditioned, frame), conditioned.features).exp()
+
+    def _folded(self, conditioned: Conditioned, frame: FrameCode) -> FoldedHead:
+        film = conditioned.film
+        return fold_head(
+            tuple(layer.weight for layer in self.sigma_net.layers),  # type: ignore[arg-type]
+            tuple(layer.weight for layer in self.color_net.layers),  # type: ignore[arg-type]
+            frame.individual,
+            eye=frame.eye if self.config.eye else None,
+            film=None if film is None else torch.stack([film.shift, film.scale], dim=1),
+        )

@@ -56,7 +56,7 @@ class OccupancyGrid(nn.Module):
         points = centres + jitter / GRID_SIZE
         # One more entry, always 0, stands for the neighbours that are not possible.
         fresh = density.new_zeros(len(cells) + 1)
-        fresh[chosen] = torch.cat([head.density(part, frame).sigma for part in points.split(CHUNK)])
+        fresh[chosen] = torch.cat([head.sigma(part, frame) for part in points.split(CHUNK)])
         spread = torch.maximum(fresh[:-1], fresh[neighbours].amax(0))
         density = torch.maximum(density * DECAY, spread)
         self.density[0, cells] = density
@@ -95,9 +95,16 @@ class TorsoOccupancy(nn.Module):
 
     @torch.no_grad()
     def update(
-        self, torso: Torso, pose: Float[Tensor, "6"], individual: Float[Tensor, " code_width"], generator: torch.Generator
+        self,
+        torso: Torso,
+        pose: Float[Tensor, "6"],
+        individual: Float[Tensor, " code_width"],
+        generator: torch.Generator | None,
     ) -> None:
-        """Evaluate every cell at one jittered point under one pose, dilate by two cells, take the decayed maximum."""
+        """Evaluate every cell at one jittered point under one pose, dilate by two cells, take the decayed maximum.
+
+        generator: draws the jitter; None for the device's own, as in a recorded graph.
+        """
         axis = (2 * torch.arange(GRID_SIZE, device=pose.device) / (GRID_SIZE - 1) - 1) * (1 - 1 / GRID_SIZE)
         column, row = torch.meshgrid(axis, axis, indexing="ij")
         points = torch.stack([row, column], dim=-1).reshape(-1, 2)

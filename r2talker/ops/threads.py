@@ -26,4 +26,4 @@ def share_out(work: Callable[[int, int], object], total: int, *, grain: int) -> 
 
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="r2talker")
+    return ThreadPoolExecutor(threads, thread_name_prefix="share_out")

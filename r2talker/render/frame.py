@@ -7,7 +7,9 @@ from torch import Tensor
 from r2talker.model.head import FrameCode
 from r2talker.model.talking_head import TalkingHead
 from r2talker.ops.camera_rays.op import background_coords, generate_rays, pose_vector
+from r2talker.ops.render_torso.networks import fits
 from r2talker.render.config import RenderSettings
+from r2talker.render.networks import torso_networks
 from r2talker.render.rays import render_rays
 from r2talker.types import Camera, Frame
 
@@ -22,9 +24,15 @@ def blend_torso(
     plate = background.reshape(-1, 3)
     coords = background_coords(camera.height, camera.width).to(plate)
     seen = model.torso_occupancy.covers(coords, settings.torso_alpha_threshold)
-    out = model.torso(coords[seen], pose_vector(camera.c2w), model.torso.individual_codes[code])
+    net, pose, individual = torso_networks(model.torso), pose_vector(camera.c2w), model.torso.individual_codes[code]
     blended = plate.clone()
-    blended[seen] = torch.lerp(plate[seen], out.rgb, out.alpha)
+    if fits(net):
+        from r2talker.ops.render_torso import compiled
+
+        blended[seen] = compiled.blend(net, coords[seen], pose, individual, plate[seen])
+    else:
+        out = model.torso(coords[seen], pose, individual)
+        blended[seen] = torch.lerp(plate[seen], out.rgb, out.alpha)
     return blended.reshape(background.shape)
 
 

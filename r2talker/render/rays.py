@@ -1,6 +1,7 @@
 """Rays through the head: compositing with gradients for training, with early termination for pictures."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +12,11 @@ from r2talker.model.occupancy import GRID_SIZE, OccupancyGrid
 from r2talker.ops.composite.op import RayState, accumulate, composite
 from r2talker.ops.march_rays.op import march_rays
 from r2talker.ops.ray_aabb.op import NearFar, intersect_aabb
+from r2talker.ops.render_head.fold import fits
+from r2talker.ops.render_head.networks import HeadNetworks
+from r2talker.ops.render_head.reference import Marching
 from r2talker.render.config import RenderSettings
+from r2talker.render.networks import networks
 from r2talker.types import Rays, Samples
 
 MOST_STEPS_PER_ROUND = 8
@@ -21,13 +26,14 @@ MOST_STEPS_PER_ROUND = 8
 class TracedRays:
     """rgb [N, 3] over the background; opacity [N]; ambient [N]: unweighted sum of |a_0| + |a_1|, zero without an ambient coordinate.
 
-    depth: [N], opacity-weighted ray parameter relative to near and far, 0 where the box is missed.
+    depth: [N], opacity-weighted ray parameter relative to near and far, 0 where the box is missed. distance: [N], the same before that.
     """
 
     rgb: Float[Tensor, "rays 3"]
     opacity: Float[Tensor, " rays"]
     ambient: Float[Tensor, " rays"]
     depth: Float[Tensor, " rays"]
+    distance: Float[Tensor, " rays"]
 
 
 def trace_rays(
@@ -56,7 +62,7 @@ def trace_rays(
         threshold=settings.transmittance_threshold,
     )
     rgb = (result.image + (1 - result.weights_sum)[:, None] * background).clamp(0, 1)
-    return TracedRays(rgb, result.weights_sum, result.ambient_sum, _relative_depth(result.depth, bounds))
+    return TracedRays(rgb, result.weights_sum, result.ambient_sum, _relative_depth(result.depth, bounds), result.depth)
 
 
 @torch.no_grad()
@@ -67,11 +73,18 @@ def render_rays(
     frame: FrameCode,
     background: Float[Tensor, "rays 3"],
     settings: RenderSettings,
+    *,
+    impl: Literal["auto", "rounds", "compiled"] = "auto",
 ) -> TracedRays:
     """Rendering in rounds, each of which drops the rays that are finished (upstream.md 5.5).
 
     The number of samples per round grows as rays finish, as in the reference, but never past `max_steps` in total.
+    impl: `rounds` (plain torch), `compiled` (machine code on a CPU, for heads without an ambient coordinate); `auto` picks.
+    Raises ValueError when `compiled` is asked for and cannot run.
     """
+    # Tests render fields that are no networks.
+    if impl == "compiled" or (impl == "auto" and isinstance(head, Head) and fits(networks(head))):
+        return _render_compiled(networks(head), occupancy, rays, frame, background, settings)
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
     samples = _march(occupancy, rays, bounds, settings, None)
     total = len(rays.origins)
@@ -86,7 +99,27 @@ def render_rays(
         living = living[state.alive]
         taken += width
     image = (rgb + (1 - opacity)[:, None] * background).clamp(0, 1)
-    return TracedRays(image, opacity, torch.zeros_like(opacity), _relative_depth(depth, bounds))
+    return TracedRays(image, opacity, torch.zeros_like(opacity), _relative_depth(depth, bounds), depth)
+
+
+def _render_compiled(
+    net: HeadNetworks,
+    occupancy: OccupancyGrid,
+    rays: Rays,
+    frame: FrameCode,
+    background: Float[Tensor, "rays 3"],
+    settings: RenderSettings,
+) -> TracedRays:
+    from r2talker.ops.render_head import compiled
+
+    marching = Marching(
+        settings.aabb, settings.max_steps, settings.dt_gamma, settings.min_near, settings.transmittance_threshold
+    )
+    frame_codes = (frame.condition, frame.eye, frame.individual)
+    picture = compiled.render(net, occupancy.bitfield, rays, marching, background, *frame_codes)
+    bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
+    rgb, nothing = picture.rgb.clamp(0, 1), torch.zeros_like(picture.opacity)
+    return TracedRays(rgb, picture.opacity, nothing, _relative_depth(picture.depth, bounds), picture.depth)
 
 
 def _march(

@@ -1,4 +1,7 @@
-"""Pictures of one model through one camera, several at a time, as the bytes that an encoder wants."""
+"""Pictures of one model through one camera, several at a time, as the bytes that an encoder wants.
+
+Fused kernels draw them where they can run, plain torch elsewhere.
+"""
 
 from dataclasses import replace
 
@@ -10,6 +13,7 @@ from r2talker.model.head import FrameCode
 from r2talker.model.talking_head import TalkingHead
 from r2talker.render.config import RenderSettings
 from r2talker.render.frame import render_frame
+from r2talker.render.fused import FusedDrawing, fused_runs
 from r2talker.types import Camera
 
 RING = 2
@@ -43,6 +47,8 @@ class Renderer:
         self._plate = background.float() / 255
         self._ring = [background.new_empty(batch, *background.shape) for _ in range(RING)]
         self._turn = 0
+        fused = fused_runs(model, background.device)
+        self._fused = FusedDrawing(model, settings, camera, background, self._ring) if fused else None
 
     @torch.no_grad()
     def draw(
@@ -59,10 +65,17 @@ class Renderer:
                 f"Renderer: expected as many eye values and poses as codes, at most {self.batch}, "
                 f"got {len(eye)}, {len(c2w)} and {count}"
             )
-        drawn = self._ring[self._turn][:count]
-        self._turn = (self._turn + 1) % RING
+        turn, self._turn = self._turn, (self._turn + 1) % RING
+        if self._fused is not None:
+            return self._fused.draw(turn, codes, eye, c2w)
+        drawn = self._ring[turn][:count]
         for index in range(count):
             frame = FrameCode(codes[index], eye[index], self.model.head.individual_codes[0])
             picture = render_frame(self.model, replace(self.camera, c2w=c2w[index]), frame, self._plate, self.settings)
             drawn[index] = (picture.rgb * 255).round()
         return drawn
+
+    @property
+    def evaluated_samples(self) -> float | None:
+        """Samples per frame at which the last full batch evaluated the networks; None when plain torch draws. Waits for the device."""
+        return None if self._fused is None else self._fused.evaluated_samples()

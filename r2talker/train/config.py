@@ -37,11 +37,15 @@ class TrainConfig:
     torso_steps: int | None = None
     """Steps of the torso; by default 1500 on a CPU and 4000 on a GPU."""
     rays: int | None = None
-    """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 32768 on a GPU."""
+    """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 16384 on a GPU."""
+    frames_per_step: int | None = None
+    """Frames that a step of the head looks at, which share its rays; by default 4 on a GPU. A CPU looks at one."""
     grid_rate: float = 1e-2
     """Learning rate of the grids at the start; it falls to a tenth."""
     net_rate: float = 3e-3
     """Learning rate of the networks at the start; it falls to a tenth."""
+    warmup: int = 100
+    """Steps over which the learning rates rise to their start (on a GPU): large first steps can kill a network."""
     grid_kind: Literal["tiled", "hash"] = "tiled"
     """Index rule of the position grid's fine levels; the reference's `tiled` drops the third coordinate there, and is faster on a CPU."""
     entropy: float = 1e-4
@@ -69,5 +73,7 @@ class TrainConfig:
     """Throw away an unfinished run with other settings instead of refusing to continue it."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, train_size=16, head_steps=1, torso_steps=1, rays=1, occupancy_interval=1, occupancy_cells=1)
+        require_at_least(
+            self, train_size=16, head_steps=1, torso_steps=1, rays=1, frames_per_step=1, occupancy_interval=1, occupancy_cells=1
+        )
         require_at_least(self, grid_rate=0, net_rate=0, entropy=0, ambient=0, landmark_noise=0, ema_share=0)

@@ -11,12 +11,16 @@ from r2talker.model.head import FrameCode
 from r2talker.model.parameters import ParameterGroup
 from r2talker.model.talking_head import TalkingHead
 from r2talker.ops.camera_rays.op import generate_rays
+from r2talker.ops.render_head.cuda import view_words
+from r2talker.ops.train_head.cuda import ClipTensors, Losses
 from r2talker.render.config import RenderSettings
 from r2talker.render.rays import render_rays, trace_rays
 from r2talker.train.config import TrainConfig
+from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
 from r2talker.train.losses import binary_entropy, squared_error
-from r2talker.train.phase import StepLoss
+from r2talker.train.phase import StepLoss, Stepper
 from r2talker.train.sampling import FrameRegions, frame_of_step, sample_pixels, step_generator
+from r2talker.train.stepper import GradientStepper
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class HeadPhase:
     config: TrainConfig
     steps: int
     rays: int
+    frames_per_step: int
     occupancy_cells: int
     order: list[int]
     name: str = "head"
@@ -50,6 +55,12 @@ class HeadPhase:
     @property
     def device(self) -> torch.device:
         return self.pictures.background.device
+
+    def stepper(self, config: TrainConfig) -> Stepper:
+        """Fused kernels where they can run; there a step looks at several frames."""
+        if fused_trains(self.model.head, self.device):
+            return self._fused()
+        return GradientStepper(self, config)
 
     def groups(self) -> list[ParameterGroup]:
         return self.model.head_groups(self.config.grid_rate, self.config.net_rate)
@@ -91,6 +102,45 @@ class HeadPhase:
         ambient = torch.mean(traced.ambient * outside)
         total = error + self.config.entropy * entropy + self.config.ambient * (step / self.steps) * ambient
         return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "entropy": entropy})
+
+    def _fused(self) -> FusedHead:
+        config, frames = self.config, len(self.dataset.train)
+        slots = self.frames_per_step
+        schedule = HeadSchedule(
+            self.steps,
+            max(1, self.rays // slots),
+            config.ema_share * self.steps,
+            config.occupancy_interval,
+            config.landmark_noise if self.model.drives_landmarks else 0.0,
+            config.warmup,
+        )
+        shares = config.sampling
+        losses = Losses(config.entropy, config.ambient, shares.anywhere, shares.lips, shares.eyes, config.seed, self.steps)
+        return FusedHead(
+            self.model.head,
+            self.model.occupancy,
+            self.groups(),
+            self._clip(slots),
+            self.conditions.windows[:frames].contiguous(),
+            losses,
+            schedule,
+            self.settings,
+        )
+
+    def _clip(self, slots: int) -> ClipTensors:
+        """The training frames as the kernels read them; pictures of training frames come first, in order."""
+        pictures, frames, device = self.pictures, len(self.dataset.train), self.device
+        order = [self.order[frame_of_step(len(self.order), self.config.seed, k)] for k in range(self.steps * slots)]
+        rectangles = [[region.rows_and_columns for region in (r.head, r.lips, r.eyes, r.face)] for r in self.regions]
+        return ClipTensors(
+            truth=pictures.truth[:frames].contiguous(),
+            torso=pictures.torso[:frames].contiguous(),
+            plate=pictures.background.contiguous(),
+            views=view_words(self.dataset.c2w[:frames].to(device), self.dataset.camera(0, pictures.size)).contiguous(),
+            regions=torch.tensor(rectangles, dtype=torch.int32, device=device),
+            schedule=torch.tensor(order, dtype=torch.int32, device=device).view(self.steps, slots),
+            eye=self.conditions.eye[:frames].contiguous(),
+        )
 
     @torch.no_grad()
     def preview(self) -> Float[Tensor, "height width 3"]:

@@ -1,4 +1,4 @@
-"""The loop of every phase: optimiser, schedule, weight average, checkpoints, log and previews."""
+"""The loop of every phase: steps, checkpoints, log and previews."""
 
 import time
 from collections.abc import Callable
@@ -10,13 +10,9 @@ import torch
 from torch import Tensor
 
 from r2talker.progress import Progress
-from r2talker.train.averaging import WeightAverage
-from r2talker.train.checkpoint import Position, load_progress, save_checkpoint
+from r2talker.train.checkpoint import Position, load_stepper, save_checkpoint
 from r2talker.train.config import TrainConfig
-from r2talker.train.phase import Phase, learning_rate, make_optimizer
-
-LOG_PERIOD = 20
-"""Steps between log entries: reading a loss waits for the device."""
+from r2talker.train.phase import Phase
 
 
 @dataclass
@@ -60,34 +56,25 @@ def run_phase(
     log: Callable[[str, float, int], None],
 ) -> None:
     """Work through `phase` from step `start`; leaves the averaged weights in the model and a checkpoint of the finished phase."""
-    groups = phase.groups()
-    parameters = [parameter for group in groups for parameter in group.parameters]
-    optimizer = make_optimizer(groups)
-    average = WeightAverage(parameters, config.ema_share * phase.steps)
+    stepper = phase.stepper(config)
     if start:
-        load_progress(folder.checkpoint, optimizer, average)
+        stepper.restore(load_stepper(folder.checkpoint))
     checkpoint, preview = Clock(config.checkpoint_seconds), Clock(config.preview_seconds)
     progress.begin(phase.name, phase.steps, done=start)
     for step in range(start, phase.steps):
-        phase.prepare(step)
-        for slot, group in zip(optimizer.param_groups, groups, strict=True):
-            slot["lr"] = learning_rate(group.rate, step, phase.steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss = phase.loss(step)
-        loss.total.backward()
-        optimizer.step()
-        average.update(parameters, step)
-        if step % LOG_PERIOD == 0 or step + 1 == phase.steps:
-            note = _log_scalars(phase.name, loss.scalars, step, log)
-            progress.advance(step + 1, note)
+        stepper.take(step)
+        if step % stepper.log_period == 0 or step + 1 == phase.steps:
+            progress.advance(step + 1, _log_scalars(phase.name, stepper.scalars(), step, log))
         if checkpoint.due():
-            save_checkpoint(folder.checkpoint, Position(run, phase.name, step + 1), phase.model, optimizer, average)
+            stepper.publish()
+            save_checkpoint(folder.checkpoint, Position(run, phase.name, step + 1), phase.model, stepper.tensors())
         if preview.due():
+            stepper.publish()
             write_preview(phase, folder)
-    if average.decay and average.updates:
-        average.copy_to(parameters)
+    stepper.publish()
+    stepper.finish()
     write_preview(phase, folder)
-    save_checkpoint(folder.checkpoint, Position(run, phase.name, phase.steps), phase.model, None, None)
+    save_checkpoint(folder.checkpoint, Position(run, phase.name, phase.steps), phase.model, None)
     progress.end(f"{phase.steps} steps")
 
 
@@ -106,8 +93,7 @@ def to_uint8(picture: Tensor) -> np.ndarray:
     return (picture.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def _log_scalars(phase: str, scalars: dict[str, Tensor], step: int, log: Callable[[str, float, int], None]) -> str:
-    values = {name: float(value.detach()) for name, value in scalars.items()}
-    for name, value in values.items():
+def _log_scalars(phase: str, scalars: dict[str, float], step: int, log: Callable[[str, float, int], None]) -> str:
+    for name, value in scalars.items():
         log(f"{phase}/{name}", value, step)
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())

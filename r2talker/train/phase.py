@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from r2talker.model.parameters import ParameterGroup
+from r2talker.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,45 @@ class Phase(Protocol):
         """What is saved at a checkpoint."""
         ...
 
-    def groups(self) -> list[ParameterGroup]:
-        """What is optimised."""
-        ...
-
-    def prepare(self, step: int) -> None:
-        """Work before a step that is not part of the loss, such as refreshing the occupancy grid."""
-        ...
-
-    def loss(self, step: int) -> StepLoss:
-        """The loss of one step; everything random in it follows from the step."""
+    def stepper(self, config: TrainConfig) -> "Stepper":
+        """What takes the steps of this phase on its device."""
         ...
 
     def preview(self) -> Float[Tensor, "height width 3"]:
         """Truth beside the current rendering of a held-out frame."""
+        ...
+
+
+class Stepper(Protocol):
+    """Takes the steps of a phase; everything random in a step follows from the seed and the step's number.
+
+    log_period: steps between readings, which wait for the device.
+    """
+
+    log_period: int
+
+    def take(self, step: int) -> None:
+        """Take one step."""
+        ...
+
+    def scalars(self) -> dict[str, float]:
+        """Readings of the last step for the log."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold beside the model."""
+        ...
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The opposite of `tensors`; the model has been restored already."""
+        ...
+
+    def publish(self) -> None:
+        """Bring the model up to date where the stepper keeps something beside it."""
+        ...
+
+    def finish(self) -> None:
+        """Leave the averaged weights in the model."""
         ...
 
 

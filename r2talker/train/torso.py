@@ -12,13 +12,18 @@ from r2talker.model.parameters import ParameterGroup
 from r2talker.model.talking_head import TalkingHead
 from r2talker.model.torso import Torso
 from r2talker.ops.camera_rays.op import background_coords, pose_vector
+from r2talker.ops.cuda.kernels import missing
 from r2talker.train.config import TrainConfig
+from r2talker.train.fused_torso import FusedTorso, TorsoClip
 from r2talker.train.losses import binary_entropy, squared_error
-from r2talker.train.phase import StepLoss
+from r2talker.train.phase import StepLoss, Stepper
 from r2talker.train.sampling import frame_of_step, pixels_inside, step_generator
+from r2talker.train.stepper import GradientStepper
 
 TORSO_SHARE = 0.85
 """Share of rays drawn from the torso's bounding box."""
+OPACITY_WEIGHT = 0.1
+"""Weight of the squared error of alpha."""
 
 
 @dataclass
@@ -46,6 +51,12 @@ class TorsoPhase:
         assert torso is not None
         return torso
 
+    def stepper(self, config: TrainConfig) -> Stepper:
+        """Recorded graphs where kernels can run."""
+        if missing(self.coords.device) is None:
+            return self._fused()
+        return GradientStepper(self, config)
+
     def groups(self) -> list[ParameterGroup]:
         return self.model.torso_groups(self.config.grid_rate, self.config.net_rate)
 
@@ -69,7 +80,7 @@ class TorsoPhase:
         opacity = squared_error(out.alpha, target[:, 3:].float() / 255)
         entropy = binary_entropy(out.alpha)
         # Where torso and background have one colour the blend says nothing about alpha; the mask does.
-        total = error + 0.1 * opacity + self.config.entropy * entropy
+        total = error + OPACITY_WEIGHT * opacity + self.config.entropy * entropy
         return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "opacity error": opacity})
 
     @torch.no_grad()
@@ -80,6 +91,26 @@ class TorsoPhase:
         out = self.torso(self.coords, self.poses[frame], self.torso.individual_codes[0])
         image = (out.rgb * out.alpha + plate * (1 - out.alpha)).reshape(size, size, 3)
         return torch.cat([torso_over_background(self.pictures.torso[row], self.pictures.background), image], dim=1)
+
+    def _fused(self) -> FusedTorso:
+        pictures, config, frames = self.pictures, self.config, len(self.dataset.train)
+        size, device = pictures.size, self.coords.device
+        rows, columns = torch.arange(self.region.top, self.region.bottom), torch.arange(self.region.left, self.region.right)
+        order = [frame_of_step(frames, config.seed, step) for step in range(self.steps)]
+        clip = TorsoClip(
+            torso=pictures.torso[:frames].reshape(frames, size * size, 4),
+            plate=pictures.background.reshape(-1, 3),
+            coords=self.coords,
+            poses=self.poses[:frames],
+            schedule=torch.tensor(order, dtype=torch.int32, device=device),
+            inside=(rows[:, None] * size + columns).reshape(-1).to(device, torch.int32),
+            share=TORSO_SHARE,
+        )
+        return FusedTorso(
+            self.torso, self.model.torso_occupancy, self.groups(), clip, steps=self.steps, pixels=self.rays,
+            average_steps=config.ema_share * self.steps, interval=config.occupancy_interval, entropy=config.entropy,
+            opacity=OPACITY_WEIGHT,
+        )  # fmt: skip
 
     def _pixels(self, generator: torch.Generator) -> Tensor:
         size = self.pictures.size

@@ -103,11 +103,11 @@ class Trainer:
     def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions) -> list[Phase]:
         config, dataset = self.config, self.dataset
         gpu = self.device.type == "cuda"
-        rays = config.rays or (32768 if gpu else 512)
+        rays = config.rays or (16384 if gpu else 512)
         regions = [frame_regions(dataset, pictures, frame) for frame in dataset.train]
         head = HeadPhase(
             model, dataset, pictures, conditions, regions, RenderSettings(), config,
-            steps=config.head_steps or (12000 if gpu else 6000), rays=rays,
+            steps=config.head_steps or (12000 if gpu else 6000), rays=rays, frames_per_step=config.frames_per_step or 4,
             occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
             order=rehearsal(dataset),
         )  # fmt: skip

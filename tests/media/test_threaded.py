@@ -11,10 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from r2talker.errors import R2TalkerError
 from r2talker.media.threaded import ThreadedWriter
 from r2talker.media.write import VideoWriter
+from r2talker.ops.yuv420.op import rgb_to_yuv420
 
 SIZE = 32
 
@@ -43,6 +45,22 @@ class Slow(VideoWriter):
         self.begun += 1
         time.sleep(self.seconds)
         super().write(rgb)
+
+
+class Noting(VideoWriter):
+    """Remembers what it was given."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, width=SIZE, height=SIZE)
+        self.given: list[np.ndarray] = []
+
+    def write(self, rgb: np.ndarray) -> None:
+        self.given.append(rgb)
+        super().write(rgb)
+
+    def write_planar(self, planes: np.ndarray) -> None:
+        self.given.append(planes)
+        super().write_planar(planes)
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +95,30 @@ def test_the_film_is_that_of_the_writer(tmp_path: Path) -> None:
             threaded.write(frames[start : start + 3])
     assert np.array_equal(decoded(tmp_path / "threaded.mp4"), decoded(tmp_path / "plain.mp4"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.mp4", "threaded.mp4"]
+
+
+def test_pictures_and_planes_keep_their_order(tmp_path: Path) -> None:
+    writer = Noting(tmp_path / "film.mp4")
+    frames = pictures(11)
+    planes = rgb_to_yuv420(torch.from_numpy(frames)).numpy()
+    with ThreadedWriter(writer) as threaded:
+        threaded.write(frames[:3])
+        threaded.write_planar(planes[3:7])
+        threaded.write(frames[7:8])
+        threaded.write_planar(planes[8:])
+    wanted = [planes[number] if number in (3, 4, 5, 6, 8, 9, 10) else frames[number] for number in range(11)]
+    assert all(np.array_equal(got, one) for got, one in zip(writer.given, wanted, strict=True))
+    assert len(decoded(tmp_path / "film.mp4")) == 11
+
+
+def test_planes_that_do_not_fit_reach_the_renderer(tmp_path: Path) -> None:
+    def write_planes() -> None:
+        with ThreadedWriter(film(tmp_path / "film.mp4")) as threaded:
+            threaded.write_planar(np.zeros((2, SIZE, SIZE), np.uint8))
+
+    with pytest.raises(ValueError, match="expected planes uint8"):
+        write_planes()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rendering_goes_on_meanwhile(tmp_path: Path) -> None:

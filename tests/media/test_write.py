@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from r2talker.errors import R2TalkerError
 from r2talker.media.write import VideoWriter, _choose_encoder, write_png, write_wav
+from r2talker.ops.yuv420.op import rgb_to_yuv420
 from tests.tolerances import TOLERANCES
 
 COLOUR_AFTER_H264 = TOLERANCES["colour after H.264"].atol
@@ -121,6 +123,40 @@ def test_odd_sizes_are_padded(tmp_path: Path) -> None:
     back = read_pictures(tmp_path / "clip.mp4")
     assert back[0].shape == (52, 34, 3)
     assert np.abs(frames[0].astype(float) - back[0][:51, :33]).mean() < COLOUR_AFTER_H264
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (51, 33), (34, 50)])
+def test_planes_make_the_same_film(tmp_path: Path, height: int, width: int) -> None:
+    frames = make_frames(12, height, width)
+    write_clip(tmp_path / "rgb.mp4", frames)
+    with VideoWriter(tmp_path / "planes.mp4", width=width, height=height) as writer:
+        for planes in rgb_to_yuv420(torch.from_numpy(np.stack(frames))).numpy():
+            writer.write_planar(planes)
+    both = zip(read_pictures(tmp_path / "planes.mp4"), read_pictures(tmp_path / "rgb.mp4"), frames, strict=True)
+    for planar, plain, sent in both:
+        assert np.abs(planar.astype(float) - plain).mean() < TOLERANCES["planes or pictures"].atol
+        assert np.abs(planar[:height, :width].astype(float) - sent).mean() < COLOUR_AFTER_H264
+
+
+def test_planes_bring_their_sound(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "clip.mp4", width=32, height=32, audio=np.full(10 * RATE, 0.1, np.float32)) as writer:
+        for _ in range(25):
+            writer.write_planar(np.full((48, 32), 128, np.uint8))
+    sound, rate = read_sound(tmp_path / "clip.mp4")
+    assert len(sound) / rate == pytest.approx(1.0, abs=SOUND_AFTER_AAC_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "planes", [np.zeros((32, 32, 3), np.uint8), np.zeros((48, 31), np.uint8), np.zeros((48, 32), np.int16)]
+)
+def test_planes_of_another_size_are_refused(tmp_path: Path, planes: np.ndarray) -> None:
+    # 31 x 31 pixels are padded to 32 x 32.
+    with (
+        pytest.raises(ValueError, match=r"planes uint8 \[48, 32\] for .*clip\.mp4, got"),
+        VideoWriter(tmp_path / "clip.mp4", width=31, height=31) as writer,
+    ):
+        writer.write_planar(planes)
+    assert list(tmp_path.iterdir()) == []
 
 
 def write_all(path: Path, frames: Iterable[np.ndarray]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from r2talker.model.head import Density, FrameCode
+from r2talker.model.head import FrameCode
 from r2talker.model.occupancy import DECAY, DENSITY_THRESHOLD, GRID_SIZE, OccupancyGrid, TorsoOccupancy
 from r2talker.model.torso import TorsoOutput
 from r2talker.ops.occupancy.op import dilate, morton_decode, morton_encode, unpack_bits
@@ -21,13 +21,13 @@ class Field:
     """Stands in for a head: density is a function of position; remembers the points that it was asked for."""
 
     def __init__(self, sigma: Sigma) -> None:
-        self.sigma = sigma
+        self.of = sigma
         self.asked: list[Tensor] = []
 
-    def density(self, positions: Tensor, frame: FrameCode) -> Density:
+    def sigma(self, positions: Tensor, frame: FrameCode) -> Tensor:
         assert frame is CODE
         self.asked.append(positions)
-        return Density(self.sigma(positions), positions.new_zeros(len(positions), 0), None)
+        return self.of(positions)
 
     @property
     def points(self) -> Tensor:

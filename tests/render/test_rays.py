@@ -91,6 +91,24 @@ def test_pictures_equal_training(name: str, max_steps: int) -> None:
     assert training.opacity.max() > (0.1 if max_steps == 1 else 0.6)
 
 
+@pytest.mark.parametrize("max_steps", [1, 16, 40])
+def test_machine_code_equals_rounds(max_steps: int) -> None:
+    model, frame = golden_model("r2talker"), golden_frame("r2talker")
+    given = (model.head, model.occupancy, golden_rays(), frame, torch.from_numpy(background()).reshape(-1, 3))
+    settings = replace(SETTINGS, max_steps=max_steps)
+    fast, slow = (render_rays(*given, settings, impl=impl) for impl in ("compiled", "rounds"))
+    assert slow.opacity.max() > 0.5
+    for name in ("rgb", "opacity"):
+        assert_close(getattr(fast, name), getattr(slow, name), "rays apart")
+    assert_close(fast.depth, slow.depth, "early stop, depth")
+
+
+def test_what_is_no_network_is_refused_by_machine_code(around: OccupancyGrid) -> None:
+    model, frame = golden_model("radnerf"), golden_frame("radnerf")
+    with pytest.raises(ValueError, match="no ambient coordinate"):
+        render_rays(model.head, around, golden_rays(), frame, torch.zeros(1, 3), SETTINGS, impl="compiled")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_ball_before_a_background(form: str, around: OccupancyGrid) -> None:
     """Rays through the ball see its colour at its distance, the others the background and nothing of the ball."""

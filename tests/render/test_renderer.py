@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from r2talker.model.head import FrameCode
+from r2talker.ops.yuv420.op import rgb_to_yuv420
 from r2talker.render.config import RenderSettings
 from r2talker.render.frame import render_frame
-from r2talker.render.host import copy_to_host
+from r2talker.render.host import copy_to_host, lay_out, leaves_as_planes
 from r2talker.render.renderer import Renderer
 from tests.golden.models import NAMES, golden_camera, golden_frame, golden_model
 from tests.tolerances import TOLERANCES
@@ -96,3 +97,12 @@ def test_the_host_keeps_every_batch(device: str, count: int) -> None:
     kept = list(copy_to_host(take_turns(count, device)))
     assert [batch.shape for batch in kept] == [(2, 300, 300, 3)] * count
     assert [np.unique(batch).tolist() for batch in kept] == [[number] for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_an_encoder_gets_planes_from_a_gpu_and_pictures_from_a_cpu(device: str) -> None:
+    kept = list(copy_to_host(lay_out(take_turns(9, device), torch.device(device))))
+    drawn = [batch.cpu().clone() for batch in take_turns(9, device)]
+    assert leaves_as_planes(torch.device(device)) == (device == "cuda")
+    wanted = map(rgb_to_yuv420, drawn) if device == "cuda" else drawn
+    assert all(np.array_equal(got, batch) for got, batch in zip(kept, wanted, strict=True))

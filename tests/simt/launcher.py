@@ -129,7 +129,7 @@ def compile_source(
     compiler = find_compiler()
     if compiler is None:
         raise SimtError("no C++ compiler: install g++ or set CXX")
-    names = tuple(kernels) if kernels is not None else _kernel_names(source)
+    names = tuple(kernels) if kernels is not None else kernel_names(source)
     exports = "\n".join(f"SIMT_EXPORT({number}, {name})" for number, name in enumerate(names))
     text = f'#include "{HEADER}"\n#line 1 "kernel.cu"\n{source}\n#line 1 "exports"\n{exports}\n'
     macros = [f"-D{name}={value}" for name, value in (defines or {}).items()]
@@ -145,8 +145,8 @@ def compile_source(
     return Kernels(library, {name: number for number, name in enumerate(names)}, parameters)
 
 
-def _kernel_names(source: str) -> tuple[str, ...]:
-    """Kernels that are no templates, in order."""
+def kernel_names(source: str) -> tuple[str, ...]:
+    """Kernels of a source that are no templates, in order; also those that its macros leave out."""
     bare = re.sub(r"//[^\n]*|/\*.*?\*/", "", source, flags=re.DOTALL)
     bare = re.sub(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)", "", bare)
     found = re.finditer(r"(template\s*<[^{};()]*>\s*)?(?:extern\s+\"C\"\s+)?__global__\s+(?:static\s+)?void\s+(\w+)\s*\(", bare)

@@ -17,6 +17,7 @@ from r2talker.train.config import TrainConfig
 from r2talker.train.loop import RunFolder, run_phase
 from r2talker.train.phase import StepLoss, learning_rate
 from r2talker.train.sampling import step_generator
+from r2talker.train.stepper import GradientStepper
 from tests.tiny import Interrupting, Recorder
 from tests.tolerances import assert_close
 
@@ -37,6 +38,9 @@ class Regression:
     steps: int = STEPS
     name: str = "regression"
     prepared: list[int] = field(default_factory=list)
+
+    def stepper(self, config: TrainConfig) -> GradientStepper:
+        return GradientStepper(self, config)
 
     def groups(self) -> list[ParameterGroup]:
         return [ParameterGroup("all", list(self.model.parameters()), 0.1)]

@@ -43,8 +43,8 @@ class FlatAdam:
         for r in self.ranges:
             part = slice(r.begin, r.end)
             fours = (r.end - r.begin) // 4
-            args = [self.values[part], self.gradients[part], self.means[part], self.squares[part], r.half, fours]
-            args += [self.steps, self.rates, r.factor, int(r.sparse)]
+            state = [self.values[part], self.gradients[part], self.means[part], self.squares[part]]
+            args = [*state, r.half, fours, self.steps, self.rates, r.factor, int(r.sparse)]
             self.kernels.launch("adam_step", min(-(-fours // BLOCK), MOST_BLOCKS), BLOCK, args)
         self.kernels.launch("next_step", 1, 1, [self.steps])
 

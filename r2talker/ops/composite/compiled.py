@@ -27,7 +27,7 @@ def gather(
     threshold: float,
 ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, " rays"], Float[Tensor, " rays"], Float[Tensor, " rays"]]:
     """Image, sum of weights, depth and sum of `ambient` of each ray; see `r2talker.ops.composite.op.composite`."""
-    return _Gather.apply(sigma, rgb, ambient, delta, t_end, offsets, counts, threshold)  # type: ignore[no-any-return]
+    return _Gather.apply(sigma, rgb, ambient, delta, t_end, offsets, counts, threshold)
 
 
 class _Gather(torch.autograd.Function):

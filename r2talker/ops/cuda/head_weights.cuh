@@ -41,6 +41,12 @@ struct HeadMatrices {
   const float *ambient_first, *ambient_second, *ambient_out;          // [64, POS_FEATURES + CODE] [64, 64] [2, 64], or null
 };
 
+// Level of the position grid that slot k < 16 POS_STEPS of the fragments belongs to; it may lie past the last one.
+__device__ __forceinline__ int slot_level(int k) {
+  int step = k / 16, upper = k / 8 % 2, q = k / 2 % 4;
+  return POS_CHANNELS == 4 ? step * 4 + q : (2 * step + upper) * 4 + q;
+}
+
 // Column of the first layer that slot k of the fragments holds, or -1.
 __device__ __forceinline__ int slot_column(int k) {
   int step = k / 16, upper = k / 8 % 2, q = k / 2 % 4, j = k % 2;
@@ -48,21 +54,31 @@ __device__ __forceinline__ int slot_column(int k) {
     int level = (2 * (step - POS_STEPS) + upper) * 4 + q;
     return level < AMB_LEVELS ? POS_FEATURES + 2 * level + j : -1;
   }
-  int level = POS_CHANNELS == 4 ? step * 4 + q : (2 * step + upper) * 4 + q;
+  int level = slot_level(k);
   return level < POS_LEVELS ? level * POS_CHANNELS + (POS_CHANNELS == 4 ? 2 * upper + j : j) : -1;
 }
 
-// FiLM code: shift and scale of layer 1, then of layer 2; the factor is 1 + scale.
-__device__ inline void fold_head(HeadWeights* out, const HeadMatrices& m, const float* code, float eye, const float* individual) {
+// Every level as it is.
+struct AllLevels {
+  __device__ __forceinline__ float operator()(int) const { return 1.f; }
+};
+
+// FiLM code: shift and scale of layer 1, then of layer 2; the factor is 1 + scale. window(slot): factor of an input feature.
+template <typename Window>
+__device__ void fold_head(
+    HeadWeights* out, const HeadMatrices& m, const float* code, float eye, const float* individual, Window window) {
   DYNAMIC_SHARED(float, factor);  // [2, HIDDEN]
   for (int i = threadIdx.x; i < 2 * HIDDEN; i += blockDim.x) factor[i] = FILM ? 1.f + code[(i / HIDDEN) * 2 * HIDDEN + HIDDEN + i % HIDDEN] : 1.f;
   __syncthreads();
-  pack_wide<8>(out->first, IN_STEPS, m.first, IN_WIDTH, factor, slot_column);
-  pack_wide<8>(out->second, 4, m.second, HIDDEN, factor + HIDDEN, plain_column);
-  pack_wide<8>(out->joint, 4, m.joint, HIDDEN, nullptr, plain_column);
-  pack_wide<8>(out->direction, 1, m.color, COLOR_WIDTH, nullptr, plain_column);
-  pack_narrow(out->sigma, 4, m.third, 1);
-  pack_narrow(out->rgb, 4, m.rgb, 3);
+  pack_wide<8>(out->first, IN_STEPS, [&](int n, int k) {
+    int column = slot_column(k);
+    return column < 0 ? 0.f : m.first[n * IN_WIDTH + column] * factor[n] * window(k);
+  });
+  pack_wide<8>(out->second, 4, [&](int n, int k) { return m.second[n * HIDDEN + k] * factor[HIDDEN + n]; });
+  pack_wide<8>(out->joint, 4, [&](int n, int k) { return m.joint[n * HIDDEN + k]; });
+  pack_wide<8>(out->direction, 1, [&](int n, int k) { return m.color[n * COLOR_WIDTH + k]; });
+  pack_narrow(out->sigma, 4, 1, [&](int n, int k) { return m.third[n * HIDDEN + k]; });
+  pack_narrow(out->rgb, 4, 3, [&](int n, int k) { return m.rgb[n * HIDDEN + k]; });
   for (int i = threadIdx.x; i < HIDDEN; i += blockDim.x) {
     float seen = EYE ? m.first[i * IN_WIDTH + IN_WIDTH - 1] * eye : 0.f;
     out->first_bias[i] = factor[i] * seen + (FILM ? code[i] : 0.f);
@@ -77,9 +93,12 @@ __device__ inline void fold_head(HeadWeights* out, const HeadMatrices& m, const 
 #endif
   }
 #if AMBIENT
-  pack_wide<8>(out->ambient_first, POS_STEPS, m.ambient_first, POS_FEATURES + CODE, nullptr, slot_column);
-  pack_wide<8>(out->ambient_second, 4, m.ambient_second, HIDDEN, nullptr, plain_column);
-  pack_narrow(out->ambient_out, 4, m.ambient_out, 2);
+  pack_wide<8>(out->ambient_first, POS_STEPS, [&](int n, int k) {
+    int column = slot_column(k);
+    return column < 0 ? 0.f : m.ambient_first[n * (POS_FEATURES + CODE) + column] * window(k);
+  });
+  pack_wide<8>(out->ambient_second, 4, [&](int n, int k) { return m.ambient_second[n * HIDDEN + k]; });
+  pack_narrow(out->ambient_out, 4, 2, [&](int n, int k) { return m.ambient_out[n * HIDDEN + k]; });
 #endif
 }
 

@@ -4,6 +4,7 @@ No compiler and no header file is needed on the user's machine: NVRTC comes with
 nothing. The compiled form depends on the source, its macros, the architecture and NVRTC's version, which together name its file.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -78,7 +79,8 @@ def cache_folder() -> Path:
     chosen = os.environ.get("R2TALKER_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "r2talker"
+    package = __name__.partition(".")[0]
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / package
 
 
 def compile_source(source: str, defines: Sequence[tuple[str, Any]], architecture: str) -> bytes:
@@ -160,10 +162,9 @@ def _machine_code(source: str, defines: tuple[tuple[str, Any], ...], architectur
     if path.exists():
         return path.read_bytes()
     code = compile_source(source, defines, architecture)
-    try:
+    # A cache that cannot be written costs seconds per start, nothing else.
+    with contextlib.suppress(R2TalkerError):
         write_bytes(path, code)
-    except R2TalkerError:
-        pass  # A cache that cannot be written costs a second per start, nothing else.
     return code
 
 

@@ -65,35 +65,25 @@ __device__ __forceinline__ void activate(u32 (&a)[2][STEPS][4], const float (&c)
     }
 }
 
-// Weights [outputs, inputs] to fragment order, by all threads of a block. `column` gives the input of slot k, or -1 for none.
+// Weights to fragment order, by all threads of a block; `entry(n, k)` is the weight of input slot k for output n.
 
-__device__ __forceinline__ int plain_column(int k) { return k; }
-
-// One packed pair of weights[n * width + column(k)], k and k + 1, times a factor.
-template <typename Column>
-__device__ __forceinline__ u32 weight_pair(const float* weights, int width, int rows, int n, int k, float factor, Column column) {
-  int a = column(k), b = column(k + 1);
-  float lo = n < rows && a >= 0 ? weights[n * width + a] : 0.f, hi = n < rows && b >= 0 ? weights[n * width + b] : 0.f;
-  return pack_half2(lo * factor, hi * factor);
-}
-
-// [8 TILES, 16 steps]. scale: factors of the rows, or null.
-template <int TILES, typename Column>
-__device__ void pack_wide(uint4* out, int steps, const float* weights, int width, const float* scale, Column column) {
+template <int TILES, typename Entry>
+__device__ void pack_wide(uint4* out, int steps, Entry entry) {
   u32* words = reinterpret_cast<u32*>(out);
   for (int e = threadIdx.x; e < steps * 64 * TILES; e += blockDim.x) {
     int part = e % 2, odd = e / 2 % 2, lane = e / 4 % 32, pair = e / 128 % (TILES / 2), step = e / (64 * TILES);
     int n = (2 * pair + odd) * 8 + lane / 4, k = step * 16 + part * 8 + 2 * (lane % 4);
-    words[e] = weight_pair(weights, width, 8 * TILES, n, k, scale ? scale[n] : 1.f, column);
+    words[e] = pack_half2(entry(n, k), entry(n, k + 1));
   }
 }
 
-// [rows <= 8, 16 steps].
-__device__ inline void pack_narrow(uint2* out, int steps, const float* weights, int rows) {
+// One 8-column tile; outputs from `rows` on have no weights.
+template <typename Entry>
+__device__ void pack_narrow(uint2* out, int steps, int rows, Entry entry) {
   u32* words = reinterpret_cast<u32*>(out);
   for (int e = threadIdx.x; e < steps * 64; e += blockDim.x) {
-    int part = e % 2, lane = e / 2 % 32, step = e / 64;
-    words[e] = weight_pair(weights, 16 * steps, rows, lane / 4, step * 16 + part * 8 + 2 * (lane % 4), 1.f, plain_column);
+    int part = e % 2, lane = e / 2 % 32, step = e / 64, n = lane / 4, k = step * 16 + part * 8 + 2 * (lane % 4);
+    words[e] = n < rows ? pack_half2(entry(n, k), entry(n, k + 1)) : 0u;
   }
 }
 

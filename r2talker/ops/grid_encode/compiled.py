@@ -20,7 +20,7 @@ from r2talker.ops.threads import share_out
 _GRAIN, _BLOCK = 1024, 8192
 
 
-class _Levels(NamedTuple):
+class Levels(NamedTuple):
     """Per level: cells per unit, row step of the second and third coordinate, bits of a row, first row, kind, length."""
 
     scales: "np.ndarray[Any, Any]"
@@ -32,10 +32,11 @@ class _Levels(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def _levels(layout: GridLayout) -> _Levels:
+def layout_levels(layout: GridLayout) -> Levels:
+    """What the kernels need to know of a layout that compiles."""
     levels = range(layout.levels)
     steps = [PRIMES[1:3] if layout.hashed(k) else (*layout.strides[k][1:], 0)[:2] for k in levels]
-    return _Levels(
+    return Levels(
         scales=np.array(layout.scales, np.float64),
         steps=np.array(steps, np.uint32),
         masks=np.array([layout.row_mask(k) for k in levels], np.uint32),
@@ -59,10 +60,10 @@ class _GridEncode(torch.autograd.Function):
         x, table = x.detach().contiguous(), table.detach().contiguous()
         encoded = torch.empty(len(x), layout.features)
         points, rows, out = x.numpy(), table.numpy(), encoded.numpy()
-        levels, width = _levels(layout), (0,) * layout.channels
+        levels, width = layout_levels(layout), (0,) * layout.channels
 
         def part(start: int, stop: int) -> None:
-            _encode(points, np.float32(bound), rows, levels, out, start, stop, width)
+            encode_points(points, np.float32(bound), rows, levels, out, start, stop, width)
 
         share_out(part, len(x), grain=_GRAIN)
         ctx.save_for_backward(x, table)
@@ -75,7 +76,7 @@ class _GridEncode(torch.autograd.Function):
         x, table = ctx.saved_tensors
         layout: GridLayout = ctx.layout
         points, rows, upstream = x.numpy(), table.numpy(), grad.reshape(-1, layout.channels).contiguous().numpy()
-        bound, levels, width = np.float32(ctx.bound), _levels(layout), (0,) * layout.channels
+        bound, levels, width = np.float32(ctx.bound), layout_levels(layout), (0,) * layout.channels
         grad_x = grad_table = None
         if ctx.needs_input_grad[0]:
             grad_x = torch.empty_like(x)
@@ -156,7 +157,8 @@ def _corners3(x: Any, y: Any, z: Any, steps: Any, mask: Any, offset: Any, hashed
 
 
 @compiled
-def _encode(points: Any, bound: Any, table: Any, levels: Any, out: Any, start: int, stop: int, width: Any) -> None:
+def encode_points(points: Any, bound: Any, table: Any, levels: Any, out: Any, start: int, stop: int, width: Any) -> None:
+    """out[start:stop] = encoded points[start:stop]; width: a tuple as long as a row has channels."""
     count = np.uint64(len(levels.scales))
     for first in range(start, stop, _BLOCK):
         unit = _unit_cube(points, bound, first, min(first + _BLOCK, stop))

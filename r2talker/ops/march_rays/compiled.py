@@ -4,11 +4,10 @@ As in `lattice`, a step through an empty cell leads to the lattice's next point,
 walked with look-ups.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from r2talker.ops.jit import compiled
 from r2talker.ops.march_rays.march import March
@@ -21,8 +20,16 @@ _GRAIN = 256
 _MARGIN = 1e-4
 
 
-def march(m: March) -> Samples:
-    """See `r2talker.ops.march_rays.op.march_rays`."""
+class Walked(NamedTuple):
+    """Where every ray steps: the first `counts[n]` of `found[n]` are the t of ray n's samples. numbers: see `step_length`."""
+
+    found: "np.ndarray[Any, Any]"
+    counts: "np.ndarray[Any, Any]"
+    numbers: tuple[np.float32, ...]
+
+
+def walk(m: March) -> Walked:
+    """The samples of every ray, as a table of t."""
     rays = len(m.near)
     origins, directions = m.origins.detach().contiguous().numpy(), m.directions.detach().contiguous().numpy()
     start, far, bits = m.start().detach().contiguous().numpy(), m.far.contiguous().numpy(), m.bitfield.contiguous().numpy()
@@ -30,22 +37,26 @@ def march(m: March) -> Samples:
     box = _occupied_box(bits.view(np.uint64), m.grid_size, m.half, _MARGIN)
     found, counts = np.empty((rays, m.max_steps), np.float32), np.zeros(rays, np.int64)
 
-    def walk(first: int, last: int) -> None:
+    def part(first: int, last: int) -> None:
         _walk(origins, directions, start, far, bits, numbers, m.grid_size, box, found, counts, first, last)
 
-    share_out(walk, rays, grain=_GRAIN)
-    offsets = np.cumsum(counts) - counts
-    total = int(counts.sum())
-    ray, t = torch.empty(total, dtype=torch.long), torch.empty(total)
-    positions, spread = torch.empty(total, 3), torch.empty(total, 3)
-    delta, t_end = torch.empty(total), torch.empty(total)
-    lists: list[Tensor] = [ray, t, positions, spread, delta, t_end]
-    columns = tuple(values.numpy() for values in lists)
+    share_out(part, rays, grain=_GRAIN)
+    return Walked(found, counts, numbers)
 
-    def list_samples(first: int, last: int) -> None:
+
+def march(m: March) -> Samples:
+    """See `r2talker.ops.march_rays.op.march_rays`."""
+    found, counts, numbers = walk(m)
+    origins, directions = m.origins.detach().contiguous().numpy(), m.directions.detach().contiguous().numpy()
+    offsets, total = np.cumsum(counts) - counts, int(counts.sum())
+    ray, t, delta, t_end = torch.empty(total, dtype=torch.long), torch.empty(total), torch.empty(total), torch.empty(total)
+    positions, spread = torch.empty(total, 3), torch.empty(total, 3)
+    columns = tuple(values.numpy() for values in (ray, t, positions, spread, delta, t_end))
+
+    def part(first: int, last: int) -> None:
         _list_samples(origins, directions, numbers, found, counts, offsets, columns, first, last)
 
-    share_out(list_samples, rays, grain=_GRAIN)
+    share_out(part, len(counts), grain=_GRAIN)
     if m.origins.requires_grad or m.directions.requires_grad:
         return m.samples(ray, t, delta, t_end)
     return Samples(positions, spread, delta, t_end, ray, torch.from_numpy(offsets), torch.from_numpy(counts))
@@ -100,12 +111,14 @@ def _span(origins: Any, directions: Any, ray: int, box: Any) -> Any:  # entry an
 
 
 @compiled
-def _step(t: Any, numbers: Any) -> Any:
+def step_length(t: Any, numbers: Any) -> Any:
+    """Length of the step that starts at t; numbers: growth with t, shortest, longest, the scene's bound, the grid's half side."""
     return min(max(t * numbers[0], numbers[1]), numbers[2])
 
 
 @compiled
-def _coordinate(origins: Any, directions: Any, ray: int, axis: int, t: Any, bound: Any) -> Any:
+def coordinate(origins: Any, directions: Any, ray: int, axis: int, t: Any, bound: Any) -> Any:
+    """The point of a ray at t along one axis, clamped to the bound."""
     return min(max(origins[ray, axis] + t * directions[ray, axis], -bound), bound)
 
 
@@ -128,14 +141,14 @@ def _walk(
             continue
         while t < stop and count < found.shape[1]:
             if t >= entry:
-                x = _cell(_coordinate(origins, directions, ray, 0, t, bound), half, side)
-                y = _cell(_coordinate(origins, directions, ray, 1, t, bound), half, side)
-                z = _cell(_coordinate(origins, directions, ray, 2, t, bound), half, side)
+                x = _cell(coordinate(origins, directions, ray, 0, t, bound), half, side)
+                y = _cell(coordinate(origins, directions, ray, 1, t, bound), half, side)
+                z = _cell(coordinate(origins, directions, ray, 2, t, bound), half, side)
                 cell = _dilute(x) | _dilute(y) << 1 | _dilute(z) << 2
                 if bits[cell >> 3] >> (cell & 7) & 1:
                     found[ray, count] = t
                     count += 1
-            t += _step(t, numbers)
+            t += step_length(t, numbers)
         counts[ray] = count
 
 
@@ -147,8 +160,8 @@ def _list_samples(
     for ray in range(first, last):
         for k in range(counts[ray]):
             place, t = offsets[ray] + k, found[ray, k]
-            rays[place], ts[place], delta[place] = ray, t, _step(t, numbers)
+            rays[place], ts[place], delta[place] = ray, t, step_length(t, numbers)
             t_end[place] = t + delta[place]
             for axis in range(3):
-                positions[place, axis] = _coordinate(origins, directions, ray, axis, t, numbers[3])
+                positions[place, axis] = coordinate(origins, directions, ray, axis, t, numbers[3])
                 spread[place, axis] = directions[ray, axis]

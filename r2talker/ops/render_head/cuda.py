@@ -12,13 +12,14 @@ from r2talker.ops.cuda.tables import deep_groups, group_count, level_words, pack
 from r2talker.ops.occupancy.op import morton_decode, unpack_bits
 from r2talker.ops.render_head.networks import HeadNetworks
 from r2talker.ops.render_head.reference import Marching
+from r2talker.types import Camera
 
 PARTS = (
     "cuda/device.cuh", "cuda/mlp.cuh", "cuda/grid.cuh", "cuda/rays.cuh", "cuda/head_weights.cuh", "cuda/head_eval.cuh",
     "render_head/render.cu",
 )  # fmt: skip
-PACK = 4
-"""Table rows per entry: measured in docs/performance.md."""
+PACK = {4: 2, 2: 4}
+"""Table rows per entry by the grid's channels: what was fastest (docs/performance.md)."""
 BLOCKS = 3
 """Blocks of four warps per multiprocessor: what 168 registers a thread leave room for."""
 WARPS = 4
@@ -99,12 +100,10 @@ def scene_words(marching: Marching, bitfield: UInt8[Tensor, " bytes"]) -> Float[
     return torch.cat([words, steps]).to(bitfield.device)
 
 
-def view_words(
-    c2w: Float[Tensor, "frames 4 4"], fx: float, fy: float, cx: float, cy: float, out: Float[Tensor, "frames 16"]
-) -> None:
-    """`View` of every frame, written into `out`."""
-    out[:, :12] = c2w[:, :3].reshape(-1, 12)
-    out[:, 12:] = torch.tensor([fx, fy, cx, cy])
+def view_words(c2w: Float[Tensor, "frames 4 4"], camera: Camera) -> Float[Tensor, "frames 16"]:
+    """`View` of every frame: pose, then the camera's intrinsics (its own pose is not used)."""
+    intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy], device=c2w.device)
+    return torch.cat([c2w[:, :3].reshape(-1, 12), intrinsics.expand(len(c2w), 4)], dim=1).float()
 
 
 @dataclass
@@ -123,9 +122,9 @@ class HeadPainter:
     multiprocessors: int
 
     @classmethod
-    def load(cls, net: HeadNetworks, height: int, width: int, frames: int, *, pack: int = PACK) -> "HeadPainter":
+    def load(cls, net: HeadNetworks, height: int, width: int, frames: int, *, pack: int | None = None) -> "HeadPainter":
         """A painter on the networks' CUDA device; R2TalkerError when kernels cannot run there."""
-        macros = {**defines(net, pack), "BLOCKS": BLOCKS}
+        macros = {**defines(net, pack or PACK[net.layout.channels]), "BLOCKS": BLOCKS}
         kernels = load_kernels(PARTS, macros, net.device)
         count = torch.cuda.get_device_properties(net.device).multi_processor_count
         return cls(net, height, width, frames, kernels, macros, count)

@@ -49,7 +49,9 @@ def radiance(
     if net.ambient is not None:
         heard = torch.cat([features, code.expand(len(features), -1)], dim=1)
         hidden = torch.relu(torch.relu(heard @ net.ambient.first.T) @ net.ambient.second.T)
-        features = torch.cat([features, grid_encode(torch.tanh(hidden @ net.ambient.out.T), net.ambient.table, net.ambient.layout)], 1)
+        features = torch.cat(
+            [features, grid_encode(torch.tanh(hidden @ net.ambient.out.T), net.ambient.table, net.ambient.layout)], 1
+        )
     if net.eye:
         features = torch.cat([features, eye.to(features).expand(len(features), 1)], dim=1)
     hidden = features

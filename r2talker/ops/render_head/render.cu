@@ -11,7 +11,7 @@ extern "C" __global__ void fold_weights(
     Counters zero = {0, 0, 0, 0};
     counters[frame] = zero;
   }
-  fold_head(out + frame, *matrices, code + frame * CODE, eye[frame], individual);
+  fold_head(out + frame, *matrices, code + frame * CODE, eye[frame], individual, AllLevels());
 }
 
 __device__ __forceinline__ u32 byte_of(float v) { return (u32)__float2int_rn(fminf(1.f, fmaxf(0.f, v)) * 255.f); }

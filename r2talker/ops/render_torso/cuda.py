@@ -51,7 +51,13 @@ class TorsoPainter:
 
     @classmethod
     def load(
-        cls, net: TorsoNetworks, covered: Int[Tensor, " pixels"], plate: Float16[Tensor, "pixels 4"], height: int, width: int, frames: int
+        cls,
+        net: TorsoNetworks,
+        covered: Int[Tensor, " pixels"],
+        plate: Float16[Tensor, "pixels 4"],
+        height: int,
+        width: int,
+        frames: int,
     ) -> "TorsoPainter":
         """A painter on the networks' CUDA device; R2TalkerError when kernels cannot run there."""
         device = net.table.device

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,3 +25,9 @@ class TorsoNetworks:
     color_second: Float[Tensor, "32 32"]
     color_out: Float[Tensor, "4 32"]
     shrink: float
+
+
+def fits(net: TorsoNetworks) -> bool:
+    """Whether `compiled` can evaluate these networks: float32 on a CPU, hidden widths in multiples of 8."""
+    widths = len(net.deform_first) % 8 == 0 and len(net.color_first) % 8 == 0
+    return net.table.dtype == torch.float32 and net.table.device.type == "cpu" and net.layout.compiles and widths

@@ -67,12 +67,13 @@ extern "C" __global__ void fold_torso(TorsoWeights* out, const TorsoMatrices* ma
     constant[i] = v;
   }
   __syncthreads();
-  pack_wide<8>(w.deform_first, POSITION_STEPS, m.deform_first, ENCODED, nullptr, wave_column);
-  pack_wide<8>(w.deform_second, 4, m.deform_second, 64, nullptr, plain_column);
-  pack_narrow(w.deform_out, 4, m.deform_out, 2);
-  pack_wide<4>(w.color_first, GRID_STEPS + POSITION_STEPS, m.color_first, 2 * TORSO_LEVELS + ENCODED, nullptr, color_column);
-  pack_wide<4>(w.color_second, 2, m.color_second, 32, nullptr, plain_column);
-  pack_narrow(w.color_out, 2, m.color_out, 4);
+  auto of = [](const float* weights, int width, int n, int column) { return column < 0 ? 0.f : weights[n * width + column]; };
+  pack_wide<8>(w.deform_first, POSITION_STEPS, [&](int n, int k) { return of(m.deform_first, ENCODED, n, wave_column(k)); });
+  pack_wide<8>(w.deform_second, 4, [&](int n, int k) { return m.deform_second[n * 64 + k]; });
+  pack_narrow(w.deform_out, 4, 2, [&](int n, int k) { return m.deform_out[n * 64 + k]; });
+  pack_wide<4>(w.color_first, GRID_STEPS + POSITION_STEPS, [&](int n, int k) { return of(m.color_first, 2 * TORSO_LEVELS + ENCODED, n, color_column(k)); });
+  pack_wide<4>(w.color_second, 2, [&](int n, int k) { return m.color_second[n * 32 + k]; });
+  pack_narrow(w.color_out, 2, 4, [&](int n, int k) { return m.color_out[n * 32 + k]; });
   for (int i = threadIdx.x; i < 96; i += blockDim.x) {
     const float* row = i < 64 ? m.deform_first + i * ENCODED + POSITION_WIDTH
                               : m.color_first + (i - 64) * (2 * TORSO_LEVELS + ENCODED) + 2 * TORSO_LEVELS + POSITION_WIDTH;

@@ -3,20 +3,41 @@
 
 #if AMBIENT
 
-// Table gradient and slope of one level at (x, y): a lane's share of the gradient of the coordinate.
-__device__ __forceinline__ float2 spread_ambient(
-    float* gradients, const Table<2, PACK>& table, const Level& l, float x, float y, u32 pull) {
-  float fx, fy;
-  u32 i = cell_of(x, l.scale, fx) + cell_of(y, l.scale, fy) * l.stride_y;
-  add_plane(gradients, l, i, fx, fy, 1.f, pull);
-  u32 v00 = load_u32(table.rows + l.offset + (i & l.mask)), v10 = load_u32(table.rows + l.offset + ((i + 1) & l.mask));
-  u32 v01 = load_u32(table.rows + l.offset + ((i + l.stride_y) & l.mask));
-  u32 v11 = load_u32(table.rows + l.offset + ((i + l.stride_y + 1) & l.mask));
-  float lo = half_low(pull), hi = half_high(pull);
-  float s00 = lo * half_low(v00) + hi * half_high(v00), s10 = lo * half_low(v10) + hi * half_high(v10);
-  float s01 = lo * half_low(v01) + hi * half_high(v01), s11 = lo * half_low(v11) + hi * half_high(v11);
-  float half_scale = 0.5f * l.scale;
-  return make_float2(half_scale * ((1.f - fy) * (s10 - s00) + fy * (s11 - s01)), half_scale * ((1.f - fx) * (s01 - s00) + fx * (s11 - s10)));
+// The four corners of a cell of the ambient grid.
+struct Corners {
+  u32 index[4], value[4];
+  float fx, fy, half_scale;
+};
+
+// Read ahead for all levels at once; a level that only pads its group reads row 0.
+__device__ __forceinline__ Corners corners_at(const Table<2, PACK>& table, const Level& l, float x, float y) {
+  Corners c;
+  u32 i = cell_of(x, l.scale, c.fx) + cell_of(y, l.scale, c.fy) * l.stride_y;
+  c.half_scale = 0.5f * l.scale;
+  c.index[0] = l.offset + (i & l.mask);
+  c.index[1] = l.offset + ((i + 1) & l.mask);
+  c.index[2] = l.offset + ((i + l.stride_y) & l.mask);
+  c.index[3] = l.offset + ((i + l.stride_y + 1) & l.mask);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) c.value[k] = load_u32(table.rows + c.index[k]);
+  return c;
+}
+
+// A lane's share of the gradient of the coordinate from one level.
+__device__ __forceinline__ float2 slope_of(const Corners& c, u32 pull) {
+  float lo = half_low(pull), hi = half_high(pull), s[4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) s[k] = lo * half_low(c.value[k]) + hi * half_high(c.value[k]);
+  return make_float2(c.half_scale * ((1.f - c.fy) * (s[1] - s[0]) + c.fy * (s[3] - s[2])),
+                     c.half_scale * ((1.f - c.fx) * (s[2] - s[0]) + c.fx * (s[3] - s[1])));
+}
+
+__device__ __forceinline__ void spread_corners(float* gradients, const Corners& c, u32 pull) {
+  if (nothing(pull)) return;
+  add_corner(gradients, c.index[0], (1.f - c.fy) * (1.f - c.fx), pull);
+  add_corner(gradients, c.index[1], (1.f - c.fy) * c.fx, pull);
+  add_corner(gradients, c.index[2], c.fy * (1.f - c.fx), pull);
+  add_corner(gradients, c.index[3], c.fy * c.fx, pull);
 }
 
 extern "C" __global__ void __launch_bounds__(32 * PULL_WARPS, 1) pull_back_ambient(
@@ -45,12 +66,7 @@ extern "C" __global__ void __launch_bounds__(32 * PULL_WARPS, 1) pull_back_ambie
     uint4* pull = pulls + at * (2 * IN_STEPS) + lane;
     u32 x[2][POS_STEPS][4], h1[2][4][4], h2[2][4][4], narrow[2][1][4] = {};
     float c[2][8][4], sums[2][4] = {};
-#pragma unroll
-    for (int i = 0; i < 2 * POS_STEPS; ++i) {
-      uint4 v = mine[32 * (i / POS_STEPS * IN_STEPS + i % POS_STEPS)];
-      u32* to = x[i / POS_STEPS][i % POS_STEPS];
-      to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-    }
+    load_fragments(x, mine);
     start_with(c, s.forward.ambient_bias, q);
     multiply(c, x, s.forward.ambient_first, lane);
     activate(h1, c);
@@ -59,22 +75,27 @@ extern "C" __global__ void __launch_bounds__(32 * PULL_WARPS, 1) pull_back_ambie
     activate(h2, c);
     multiply_narrow(sums, h2, s.forward.ambient_out, lane);
     write_rows(s.saved, h1, warp, lane);
+    u32 feature[2][AMB_STEPS][4];
+    load_fragments(feature, pull + 32 * POS_STEPS);
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       float u = squash(__shfl_sync(~0u, sums[r / 2][2 * (r % 2)], 4 * g)), v = squash(__shfl_sync(~0u, sums[r / 2][2 * (r % 2) + 1], 4 * g));
       bool lives = valid && sample_ray[at + 8 * r + g] != ROW_NONE;
       float du = 0.f, dv = 0.f;
-      if (lives)
+      Corners corners[AMB_GROUPS];
+      u32 share[AMB_GROUPS];
 #pragma unroll
-        for (int j = 0; j < AMB_GROUPS; ++j) {
-          const u32* words = reinterpret_cast<const u32*>(pull + 32 * (r / 2 * IN_STEPS + POS_STEPS + j / 2));
-          u32 v2 = words[2 * (j % 2) + r % 2];
-          if (nothing(v2) || 4 * j + q >= AMB_LEVELS) continue;
-          float2 slope = spread_ambient(table_gradients, table, load_level(shared_levels, 4 * j + q), u, v, v2);
-          du += slope.x;
-          dv += slope.y;
-        }
-      __syncwarp();
+      for (int j = 0; j < AMB_GROUPS; ++j) {
+        corners[j] = corners_at(table, load_level(shared_levels, 4 * j + q), u, v);
+        share[j] = lives && 4 * j + q < AMB_LEVELS ? feature[r / 2][j / 2][2 * (j % 2) + r % 2] : 0u;
+      }
+#pragma unroll
+      for (int j = 0; j < AMB_GROUPS; ++j) {
+        float2 slope = slope_of(corners[j], share[j]);
+        du += slope.x;
+        dv += slope.y;
+        spread_corners(table_gradients, corners[j], share[j]);
+      }
 #pragma unroll
       for (int offset = 1; offset < 4; offset *= 2) {
         du += __shfl_xor_sync(~0u, du, offset);

@@ -34,22 +34,12 @@ struct Gradients {
 #endif
 };
 
-// out[k-step][pair][lane] of a matrix whose entry for output n and input k is given by `entry`.
-template <int TILES_OUT, typename Entry>
-__device__ void pack_transposed(uint4* out, int steps, Entry entry) {
-  u32* words = reinterpret_cast<u32*>(out);
-  for (int e = threadIdx.x; e < steps * 64 * TILES_OUT; e += blockDim.x) {
-    int part = e % 2, odd = e / 2 % 2, lane = e / 4 % 32, pair = e / 128 % (TILES_OUT / 2), step = e / (64 * TILES_OUT);
-    int n = (2 * pair + odd) * 8 + lane / 4, k = step * 16 + part * 8 + 2 * (lane % 4);
-    words[e] = pack_half2(entry(n, k), entry(n, k + 1));
-  }
-}
-
 // One block a frame: forward and backward weights of this step, and empty slots and gradients.
 extern "C" __global__ void fold_step(
     HeadWeights* forward, BackWeights* back, const HeadMatrices* matrices, const Clip* clips, const int* steps, const float* code,
     const float* eye, const float* individual, Slot* slots, Gradients* gradients) {
   int slot = blockIdx.x, frame = frame_of(*clips, *steps, slot);
+  LevelWindow window = {clips->coarse_levels, clips->unlock_steps, *steps};
   const HeadMatrices m = *matrices;
   const float* heard = code + slot * CODE;
   if (threadIdx.x == 0) {
@@ -58,25 +48,37 @@ extern "C" __global__ void fold_step(
   }
   float* sums = reinterpret_cast<float*>(gradients + slot);
   for (int i = threadIdx.x; i < (int)(sizeof(Gradients) / 4); i += blockDim.x) sums[i] = 0.f;
-  fold_head(forward + slot, m, heard, eye[frame], individual + frame * INDIVIDUAL);
+  fold_head(forward + slot, m, heard, eye[frame], individual + frame * INDIVIDUAL, window);
   BackWeights& b = back[slot];
-  pack_transposed<IN_TILES>(b.first, 4, [&](int n, int k) {
+  pack_wide<IN_TILES>(b.first, 4, [&](int n, int k) {
     int column = slot_column(n);
     float factor = FILM ? 1.f + heard[HIDDEN + k] : 1.f;
-    return column < 0 ? 0.f : m.first[k * IN_WIDTH + column] * factor;
+    return column < 0 ? 0.f : m.first[k * IN_WIDTH + column] * factor * window(n);
   });
-  pack_transposed<8>(b.second, 4, [&](int n, int k) { return m.second[k * HIDDEN + n] * (FILM ? 1.f + heard[3 * HIDDEN + k] : 1.f); });
-  pack_transposed<8>(b.joint, 4, [&](int n, int k) { return m.joint[k * HIDDEN + n]; });
-  pack_transposed<8>(b.rgb, 1, [&](int n, int k) { return k < 3 ? m.rgb[k * HIDDEN + n] : 0.f; });
-  pack_transposed<8>(b.sigma, 1, [&](int n, int k) { return k == 3 ? m.third[n] : 0.f; });
+  pack_wide<8>(b.second, 4, [&](int n, int k) { return m.second[k * HIDDEN + n] * (FILM ? 1.f + heard[3 * HIDDEN + k] : 1.f); });
+  pack_wide<8>(b.joint, 4, [&](int n, int k) { return m.joint[k * HIDDEN + n]; });
+  pack_wide<8>(b.rgb, 1, [&](int n, int k) { return k < 3 ? m.rgb[k * HIDDEN + n] : 0.f; });
+  pack_wide<8>(b.sigma, 1, [&](int n, int k) { return k == 3 ? m.third[n] : 0.f; });
 #if AMBIENT
-  pack_transposed<2 * POS_STEPS>(b.ambient_first, 4, [&](int n, int k) {
+  pack_wide<2 * POS_STEPS>(b.ambient_first, 4, [&](int n, int k) {
     int column = slot_column(n);
-    return column < 0 ? 0.f : m.ambient_first[k * (POS_FEATURES + CODE) + column];
+    return column < 0 ? 0.f : m.ambient_first[k * (POS_FEATURES + CODE) + column] * window(n);
   });
-  pack_transposed<8>(b.ambient_second, 4, [&](int n, int k) { return m.ambient_second[k * HIDDEN + n]; });
-  pack_transposed<8>(b.ambient_out, 1, [&](int n, int k) { return k < 2 ? m.ambient_out[k * HIDDEN + n] : 0.f; });
+  pack_wide<8>(b.ambient_second, 4, [&](int n, int k) { return m.ambient_second[k * HIDDEN + n]; });
+  pack_wide<8>(b.ambient_out, 1, [&](int n, int k) { return k < 2 ? m.ambient_out[k * HIDDEN + n] : 0.f; });
 #endif
+}
+
+// A lane's part of the first STEPS k-steps of a tile. from: its first entry.
+template <int STEPS>
+__device__ __forceinline__ void load_fragments(u32 (&a)[2][STEPS][4], const uint4* from) {
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int k = 0; k < STEPS; ++k) {
+      uint4 v = from[32 * (m * IN_STEPS + k)];
+      a[m][k][0] = v.x, a[m][k][1] = v.y, a[m][k][2] = v.z, a[m][k][3] = v.w;
+    }
 }
 
 // A warp's rows into a block's table of rows.
@@ -218,12 +220,7 @@ extern "C" __global__ void __launch_bounds__(32 * PULL_WARPS, 1) pull_back_netwo
     u32 h1[2][4][4], h2[2][4][4], hc[2][4][4], narrow[2][1][4] = {};
     {
       u32 x[2][IN_STEPS][4];
-#pragma unroll
-      for (int i = 0; i < 2 * IN_STEPS; ++i) {
-        uint4 v = mine[32 * i];
-        u32* to = x[i / IN_STEPS][i % IN_STEPS];
-        to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-      }
+      load_fragments(x, mine);
       start_with(c, s.forward.first_bias, q);
       multiply(c, x, s.forward.first, lane);
     }
@@ -292,12 +289,7 @@ extern "C" __global__ void __launch_bounds__(32 * PULL_WARPS, 1) pull_back_netwo
     // First layer.
     {
       u32 x[2][IN_STEPS][4];
-#pragma unroll
-      for (int i = 0; i < 2 * IN_STEPS; ++i) {
-        uint4 v = mine[32 * i];
-        u32* to = x[i / IN_STEPS][i % IN_STEPS];
-        to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-      }
+      load_fragments(x, mine);
       write_rows(s.inputs, x, warp, lane);
     }
     write_rows(s.gradients, d, warp, lane);

@@ -28,7 +28,11 @@ CELLS = 128**3
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights beside the squared error, the shares of rays from each region, and the seed of everything drawn."""
+    """Weights beside the squared error, the shares of rays from each region, and the seed of everything drawn.
+
+    coarse_levels, unlock_steps: levels of the position grid that train from the start, and the step at which the last one is there;
+    0 steps for all from the start.
+    """
 
     entropy: float
     ambient: float
@@ -37,6 +41,8 @@ class Losses:
     eyes: float
     seed: int
     steps: int
+    coarse_levels: int = 0
+    unlock_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,10 @@ class ClipTensors:
         pointers = [t.data_ptr() for t in (self.truth, self.torso, self.plate, self.views, self.regions, self.schedule)]
         height, width = self.plate.shape[:2]
         packed = struct.pack(
-            "6q4i5fI",
+            "6q4i5fI2i",
             *pointers, height, width, len(self.schedule), losses.steps,
             losses.anywhere, losses.lips, losses.eyes, losses.entropy, losses.ambient, losses.seed & 0xFFFFFFFF,
+            losses.coarse_levels, losses.unlock_steps,
         )  # fmt: skip
         return torch.frombuffer(bytearray(packed), dtype=torch.uint8).to(self.plate.device)
 
@@ -199,7 +206,9 @@ class HeadStep:
         slots, rays, halves, grads = self.clip.slots, self.rays, self.halves, self.gradients
         clip, steps = self.clip_words, self.steps
         blocks = -(-rays // 128)
-        self._launch("draw_rays", (blocks, slots), 128, [clip, steps, self.scene, self.bits, rays, self.listed, self.targets, self.slots])
+        self._launch(
+            "draw_rays", (blocks, slots), 128, [clip, steps, self.scene, self.bits, rays, self.listed, self.targets, self.slots]
+        )
         shading = -(-self.multiprocessors * BLOCKS // slots)
         shared = weights_bytes(self.macros) + WARPS * DESK_BYTES + self.levels.numel() * 4
         self._launch("shade_samples", (shading, slots), 32 * WARPS, [
@@ -225,7 +234,7 @@ class HeadStep:
             clip, steps, self.levels, rays, self.targets, self.slots, self.pulls, self.sample_ray, self.sample_t, grads.table,
         ])  # fmt: skip
         unfolded = [self.outputs, self.matrices, self.sums, clip, steps]
-        self._launch("unfold_gradients", (64,), 64, [*unfolded, code, self.clip.eye, grads.code, grads.individual])
+        self._launch("unfold_gradients", (64,), 256, [*unfolded, code, self.clip.eye, grads.code])
         self._launch("unfold_individual", (1,), 256, [*unfolded, self.individual, grads.individual])
 
     def refresh(self, density: Float[Tensor, " cells"], cells: Int32[Tensor, " possible"]) -> None:

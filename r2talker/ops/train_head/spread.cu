@@ -19,8 +19,8 @@ __device__ __forceinline__ void add_plane(float* table, const Level& l, u32 i, f
   add_corner(table, l.offset + ((i + l.stride_y + 1) & l.mask), far * fx, pull);
 }
 
-__device__ __forceinline__ bool nothing(Channels4 v) { return ((v.low | v.high) & 0x7fff7fffu) == 0; }
 __device__ __forceinline__ bool nothing(u32 v) { return (v & 0x7fff7fffu) == 0; }
+__device__ __forceinline__ bool nothing(Channels4 v) { return nothing(v.low | v.high); }
 
 template <typename Pull>
 __device__ __forceinline__ void spread_3d(float* table, const Level& l, float x, float y, float z, Pull pull) {
@@ -44,14 +44,13 @@ typedef u32 PositionPull;
 #endif
 
 // A lane's share of a group's gradient for its row r, from fragments.
-__device__ __forceinline__ void take(const uint4* pulls, int group, int r, Channels4& v) {
-  const u32* words = reinterpret_cast<const u32*>(pulls + 32 * (r / 2 * IN_STEPS + group));
-  v.low = words[r % 2];
-  v.high = words[2 + r % 2];
+__device__ __forceinline__ void take(const u32 (&pulls)[2][IN_STEPS][4], int group, int r, Channels4& v) {
+  v.low = pulls[r / 2][group][r % 2];
+  v.high = pulls[r / 2][group][2 + r % 2];
 }
 
-__device__ __forceinline__ void take(const uint4* pulls, int group, int r, u32& v) {
-  v = reinterpret_cast<const u32*>(pulls + 32 * (r / 2 * IN_STEPS + group / 2))[2 * (group % 2) + r % 2];
+__device__ __forceinline__ void take(const u32 (&pulls)[2][IN_STEPS][4], int group, int r, u32& v) {
+  v = pulls[r / 2][group / 2][2 * (group % 2) + r % 2];
 }
 
 extern "C" __global__ void __launch_bounds__(128) spread_features(
@@ -69,7 +68,8 @@ extern "C" __global__ void __launch_bounds__(128) spread_features(
     Row row = row_of(clip, view, targets + (size_t)slot * rays, sample_ray, at + lane);
     float t = sample_t[at + lane];
     float x = position(row.ray, t, 0), y = position(row.ray, t, 1), z = position(row.ray, t, 2);
-    const uint4* mine = pulls + at * (2 * IN_STEPS) + lane;
+    u32 mine[2][IN_STEPS][4];
+    load_fragments(mine, pulls + at * (2 * IN_STEPS) + lane);
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       float px = __shfl_sync(~0u, x, g + 8 * r), py = __shfl_sync(~0u, y, g + 8 * r), pz = __shfl_sync(~0u, z, g + 8 * r);

@@ -28,6 +28,19 @@ struct Clip {
   float share_anywhere, share_lips, share_eyes;
   float entropy, ambient;  // weights of the losses
   u32 seed;
+  int coarse_levels, unlock_steps;
+};
+
+// Levels of the position grid come in one after the other, coarse to fine: the first coarse_levels at once, the last one at
+// unlock_steps, each by a smooth ramp over the time of one level (Park et al. 2021, "Nerfies", equation 8).
+struct LevelWindow {
+  int coarse_levels, unlock_steps, step;
+  __device__ __forceinline__ float operator()(int slot) const {
+    if (unlock_steps == 0 || slot >= 16 * POS_STEPS) return 1.f;
+    float open = coarse_levels + (float)(POS_LEVELS - coarse_levels) * step / unlock_steps;
+    float ramp = fminf(1.f, fmaxf(0.f, open - slot_level(slot)));
+    return 0.5f - 0.5f * __cosf(3.14159265f * ramp);
+  }
 };
 
 // A ray that has samples, and what it should look like.

@@ -7,78 +7,93 @@ struct NetworkGradients {
   float *ambient_first, *ambient_second, *ambient_out;
 };
 
+// The inverse of `slot_column`.
 __device__ __forceinline__ int column_slot(int column) {
-  for (int k = 0; k < 16 * IN_STEPS; ++k)
-    if (slot_column(k) == column) return k;
-  return 0;
+  if (column >= POS_FEATURES) {
+    int level = (column - POS_FEATURES) / 2, group = level / 4;
+    return 16 * (POS_STEPS + group / 2) + 8 * (group % 2) + 2 * (level % 4) + column % 2;
+  }
+  int level = column / POS_CHANNELS, channel = column % POS_CHANNELS, group = level / 4;
+  if (POS_CHANNELS == 4) return 16 * group + 8 * (channel / 2) + 2 * (level % 4) + channel % 2;
+  return 16 * (group / 2) + 8 * (group % 2) + 2 * (level % 4) + channel;
 }
 
-// One block per output unit o; threads over inputs. Everything is overwritten.
-extern "C" __global__ void unfold_gradients(
+#define PARTS 4  // threads that share a sum over 64 products
+
+// One block per output unit o, of 64 * PARTS threads. Everything is overwritten.
+extern "C" __global__ void __launch_bounds__(64 * PARTS) unfold_gradients(
     const NetworkGradients* outputs, const HeadMatrices* matrices, const Gradients* gradients, const Clip* clips, const int* steps,
-    const float* code, const float* eye, float* code_gradient, float* individual_gradient) {
+    const float* code, const float* eye, float* code_gradient) {
+  __shared__ float shared_sums[2][PARTS][HIDDEN];
   const NetworkGradients out = *outputs;
   const HeadMatrices m = *matrices;
-  int o = blockIdx.x;
-  // Row o of the first and second layer, and the FiLM code of unit o.
-  for (int column = threadIdx.x; column < IN_WIDTH; column += blockDim.x) {
-    bool seen = EYE && column == IN_WIDTH - 1;
-    int k = seen ? 0 : column_slot(column);
-    float sum = 0.f;
+  LevelWindow window = {clips->coarse_levels, clips->unlock_steps, *steps};
+  int o = blockIdx.x, k = threadIdx.x % HIDDEN, part = threadIdx.x / HIDDEN;
+  // joint = geometry third[1:]: row o of the colour network's part, and row 1 + o of the third layer.
+  float geometry = 0.f, third = 0.f;
+#pragma unroll
+  for (int i = 0; i < HIDDEN / PARTS; ++i) {
+    int j = part * (HIDDEN / PARTS) + i;
+    float a = 0.f, b = 0.f;
     for (int f = 0; f < FRAMES; ++f) {
-      float factor = FILM ? 1.f + code[f * CODE + HIDDEN + o] : 1.f;
-      float folded = seen ? gradients[f].first_bias[o] * eye[frame_of(*clips, *steps, f)] : gradients[f].first[k * 64 + o];
-      sum += factor * folded;
+      a += gradients[f].joint[j * 64 + o];
+      b += gradients[f].joint[k * 64 + j];
     }
-    out.first[o * IN_WIDTH + column] = sum;
+    geometry += a * m.third[(1 + k) * HIDDEN + j];
+    third += b * m.color[j * COLOR_WIDTH + DIRECTION + o];
   }
-  for (int k = threadIdx.x; k < HIDDEN; k += blockDim.x) {
-    float second = 0.f, geometry = 0.f, third = 0.f;
-    for (int f = 0; f < FRAMES; ++f) second += (FILM ? 1.f + code[f * CODE + 3 * HIDDEN + o] : 1.f) * gradients[f].second[k * 64 + o];
-    out.second[o * HIDDEN + k] = second;
-    // joint = geometry third[1:]: row o of the colour network's part, and row 1 + o of the third layer.
-    for (int j = 0; j < HIDDEN; ++j) {
-      float a = 0.f, b = 0.f;
-      for (int f = 0; f < FRAMES; ++f) {
-        a += gradients[f].joint[j * 64 + o];
-        b += gradients[f].joint[k * 64 + j];
-      }
-      geometry += a * m.third[(1 + k) * HIDDEN + j];
-      third += b * m.color[j * COLOR_WIDTH + DIRECTION + o];
-    }
+  shared_sums[0][part][k] = geometry;
+  shared_sums[1][part][k] = third;
+  __syncthreads();
+  if (part == 0) {
+    for (int i = 1; i < PARTS; ++i) geometry += shared_sums[0][i][k], third += shared_sums[1][i][k];
     out.color[o * COLOR_WIDTH + DIRECTION + k] = geometry;
     out.third[(1 + o) * HIDDEN + k] = third;
   }
-  if (threadIdx.x < DIRECTION) {
-    float sum = 0.f;
-    for (int f = 0; f < FRAMES; ++f) sum += gradients[f].direction[threadIdx.x * 64 + o];
-    out.color[o * COLOR_WIDTH + threadIdx.x] = sum;
+  __syncthreads();
+  // Row o of the first and second layer.
+  for (int column = threadIdx.x; column < IN_WIDTH; column += blockDim.x) {
+    bool seen = EYE && column == IN_WIDTH - 1;
+    int slot = seen ? 0 : column_slot(column);
+    float sum = 0.f, share = seen ? 1.f : window(slot);
+    for (int f = 0; f < FRAMES; ++f) {
+      float factor = FILM ? 1.f + code[f * CODE + HIDDEN + o] : 1.f;
+      float folded = seen ? gradients[f].first_bias[o] * eye[frame_of(*clips, *steps, f)] : gradients[f].first[slot * 64 + o];
+      sum += factor * share * folded;
+    }
+    out.first[o * IN_WIDTH + column] = sum;
   }
-  // The product's bias is the colour network's part for the individual code times that code.
-  if (threadIdx.x < 4) {
+  if (part == 1) {
+    float second = 0.f;
+    for (int f = 0; f < FRAMES; ++f) second += (FILM ? 1.f + code[f * CODE + 3 * HIDDEN + o] : 1.f) * gradients[f].second[k * 64 + o];
+    out.second[o * HIDDEN + k] = second;
+  }
+  if (part == 2 && k < DIRECTION) {
     float sum = 0.f;
-    for (int f = 0; f < FRAMES; ++f) sum += gradients[f].rgb[o * 4 + threadIdx.x];
-    if (threadIdx.x < 3) out.rgb[threadIdx.x * HIDDEN + o] = sum;
-    if (threadIdx.x == 3) out.third[o] = sum;
+    for (int f = 0; f < FRAMES; ++f) sum += gradients[f].direction[k * 64 + o];
+    out.color[o * COLOR_WIDTH + k] = sum;
+  }
+  if (part == 3 && k < 4) {
+    float sum = 0.f;
+    for (int f = 0; f < FRAMES; ++f) sum += gradients[f].rgb[o * 4 + k];
+    *(k < 3 ? out.rgb + k * HIDDEN + o : out.third + o) = sum;
   }
 #if FILM
-  __shared__ float products[2][HIDDEN + 1];
   for (int f = 0; f < FRAMES; ++f) {
-    float first = 0.f, second = 0.f;
-    for (int k = threadIdx.x; k < 16 * IN_STEPS; k += blockDim.x)
-      if (slot_column(k) >= 0) first += m.first[o * IN_WIDTH + slot_column(k)] * gradients[f].first[k * 64 + o];
-    for (int k = threadIdx.x; k < HIDDEN; k += blockDim.x) second += m.second[o * HIDDEN + k] * gradients[f].second[k * 64 + o];
-    products[0][threadIdx.x] = first;
-    products[1][threadIdx.x] = second;
+    if (part < 2) {
+      // The scale of unit o in layer 1 + part multiplies the row: its gradient is the row times that of the folded row.
+      const float* row = part ? m.second + o * HIDDEN : m.first + o * IN_WIDTH;
+      const float* folded = part ? gradients[f].second : gradients[f].first;
+      int column = part ? k : k < 16 * IN_STEPS ? slot_column(k) : -1;
+      shared_sums[0][part][k] = column < 0 ? 0.f : row[column] * folded[k * 64 + o] * (part ? 1.f : window(k));
+    }
     __syncthreads();
-    if (threadIdx.x == 0) {
-      float a = 0.f, b = 0.f;
-      for (int k = 0; k < (int)blockDim.x; ++k) a += products[0][k], b += products[1][k];
-      if (EYE) a += m.first[o * IN_WIDTH + IN_WIDTH - 1] * eye[frame_of(*clips, *steps, f)] * gradients[f].first_bias[o];
-      code_gradient[f * CODE + o] = gradients[f].first_bias[o];
-      code_gradient[f * CODE + HIDDEN + o] = a;
-      code_gradient[f * CODE + 2 * HIDDEN + o] = gradients[f].second_bias[o];
-      code_gradient[f * CODE + 3 * HIDDEN + o] = b;
+    if (part < 2 && k == 0) {
+      float sum = 0.f;
+      for (int i = 0; i < HIDDEN; ++i) sum += shared_sums[0][part][i];
+      if (EYE && !part) sum += m.first[o * IN_WIDTH + IN_WIDTH - 1] * eye[frame_of(*clips, *steps, f)] * gradients[f].first_bias[o];
+      code_gradient[f * CODE + 2 * HIDDEN * part + o] = part ? gradients[f].second_bias[o] : gradients[f].first_bias[o];
+      code_gradient[f * CODE + 2 * HIDDEN * part + HIDDEN + o] = sum;
     }
     __syncthreads();
   }
@@ -88,7 +103,7 @@ extern "C" __global__ void unfold_gradients(
     float sum = 0.f;
     int from = k < POS_FEATURES ? column_slot(k) : 0;
     for (int f = 0; f < FRAMES; ++f)
-      sum += k < POS_FEATURES ? gradients[f].ambient_first[from * 64 + o] : gradients[f].ambient_bias[o] * code[f * CODE + k - POS_FEATURES];
+      sum += k < POS_FEATURES ? window(from) * gradients[f].ambient_first[from * 64 + o] : gradients[f].ambient_bias[o] * code[f * CODE + k - POS_FEATURES];
     out.ambient_first[o * (POS_FEATURES + CODE) + k] = sum;
   }
   for (int k = threadIdx.x; k < HIDDEN; k += blockDim.x) {
@@ -122,11 +137,14 @@ extern "C" __global__ void unfold_individual(
       sum += gradients[f].direction[o] / ONE * individual[frame_of(*clips, *steps, f) * INDIVIDUAL + j];
     outputs->color[o * COLOR_WIDTH + DIRECTION + GEOMETRY + j] = sum;
   }
-  for (int e = threadIdx.x; e < FRAMES * INDIVIDUAL; e += blockDim.x) {
+  // A warp for every number of a frame's code.
+  int lane = threadIdx.x & 31;
+  for (int e = threadIdx.x / 32; e < FRAMES * INDIVIDUAL; e += blockDim.x / 32) {
     int f = e / INDIVIDUAL, j = e % INDIVIDUAL;
     float sum = 0.f;
-    for (int o = 0; o < HIDDEN; ++o)
+    for (int o = lane; o < HIDDEN; o += 32)
       sum += matrices->color[o * COLOR_WIDTH + DIRECTION + GEOMETRY + j] * gradients[f].direction[o] / ONE;
-    atomicAdd(&individual_gradient[frame_of(*clips, *steps, f) * INDIVIDUAL + j], sum);
+    for (int offset = 16; offset; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+    if (lane == 0) atomicAdd(&individual_gradient[frame_of(*clips, *steps, f) * INDIVIDUAL + j], sum);
   }
 }

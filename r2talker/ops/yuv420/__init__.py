@@ -1,0 +1,1 @@
+"""RGB bytes as the planes that a video encoder takes."""

@@ -1,0 +1,163 @@
+"""Fused pictures of the head against the golden pictures and the plain composition."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from r2talker import methods
+from r2talker.ops.camera_rays.op import generate_rays
+from r2talker.ops.cuda.tables import pack_rows, supports
+from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.occupancy.op import morton_encode, unpack_bits
+from r2talker.ops.render_head.cuda import BLOCKS, PARTS, HeadPainter, column_bits, defines, fits, view_words
+from r2talker.ops.render_head.reference import render
+from r2talker.render.config import RenderSettings
+from r2talker.render.fused import marching_rules
+from r2talker.render.networks import networks
+from r2talker.types import Camera
+from tests.golden.models import NAMES, golden_camera, golden_frame, golden_model
+from tests.golden.regenerate import golden
+from tests.ops.cuda.backends import Backend
+from tests.tolerances import assert_close
+
+RULES = marching_rules(RenderSettings())
+WANTED_DB = 45
+"""What the fused pass owes to single precision, everywhere."""
+
+
+class Scene:
+    """A golden model in front of a painter: one code, one background, any number of frames."""
+
+    def __init__(self, backend: Backend, name: str, camera: Camera, frames: int = 1, pack: int = 4) -> None:
+        device = backend.device
+        model, frame = copy.deepcopy(golden_model(name)).to(device), golden_frame(name)
+        self.model, self.camera, self.device = model, replace(camera, c2w=camera.c2w.to(device)), device
+        self.net = networks(model.head)
+        self.bitfield = model.occupancy.bitfield
+        self.code = frame.condition.detach().to(device)
+        self.eye, self.individual = frame.eye.to(device), frame.individual.detach().to(device).contiguous()
+        pixels = camera.height * camera.width
+        generator = torch.Generator().manual_seed(1)
+        self.background = torch.rand(pixels, 3, generator=generator).to(device)
+        macros = {**defines(self.net, pack), "BLOCKS": BLOCKS}
+        kernels = backend.load(PARTS, macros)
+        self.painter = HeadPainter(self.net, camera.height, camera.width, frames, kernels, macros, backend.processors)
+        self.rgb = torch.full((frames, camera.height, camera.width, 3), 99, dtype=torch.uint8, device=device)
+        self.opacity, self.depth = (torch.full((frames, pixels), torch.nan, device=device) for _ in range(2))
+
+    def paint(self, codes: Tensor, eye: Tensor, c2w: Tensor, rules: object = RULES) -> None:
+        self.painter.see(rules, self.bitfield)  # type: ignore[arg-type]
+        behind = torch.cat([self.background, self.background[:, :1]], 1).half().expand(len(codes), -1, -1).contiguous()
+        views = view_words(c2w, self.camera)
+        self.painter.paint(codes.contiguous(), eye, self.individual, views, behind, self.rgb, self.opacity, self.depth)
+
+    def expected(self, code: Tensor, eye: Tensor, c2w: Tensor, rules: object = RULES) -> tuple[Tensor, Tensor]:
+        rays = generate_rays(replace(self.camera, c2w=c2w))
+        with torch.no_grad():
+            picture = render(self.net, self.bitfield, rays, rules, self.background, code, eye, self.individual)  # type: ignore[arg-type]
+        return picture.rgb.clamp(0, 1), picture.opacity
+
+
+def decibels(actual: Tensor, expected: Tensor) -> float:
+    return float(-10 * torch.log10(((actual.float() / 255 - expected.reshape(actual.shape)) ** 2).mean()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_pictures(backend: Backend, name: str) -> None:
+    scene = Scene(backend, name, golden_camera(), pack=2)
+    stored = golden(methods.get(name).upstream_name)
+    scene.background = torch.from_numpy(stored["background"]).reshape(-1, 3).to(backend.device)
+    scene.paint(scene.code[None], scene.eye.reshape(1), scene.camera.c2w[None])
+    assert decibels(scene.rgb[0], torch.from_numpy(stored["image_head"]).to(backend.device)) > WANTED_DB
+    kind = "film" if scene.net.film else "ambient"
+    depth = np.nan_to_num(stored["depth_head"].reshape(-1))
+    assert_close(scene.depth[0], depth, f"half precision depth, {kind}")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (13, 7), (30, 41)])
+def test_every_pixel_of_odd_sizes(backend: Backend, size: tuple[int, int]) -> None:
+    scene = Scene(backend, "r2talker", golden_camera().resized(*size), pack=1)
+    scene.paint(scene.code[None], scene.eye.reshape(1), scene.camera.c2w[None])
+    rgb, opacity = scene.expected(scene.code, scene.eye, scene.camera.c2w)
+    assert decibels(scene.rgb[0], rgb) > WANTED_DB
+    assert_close(scene.opacity[0], opacity, "half precision opacity")
+
+
+def test_several_frames_each_have_their_own_code_eye_and_pose(backend: Backend) -> None:
+    scene = Scene(backend, "r2talker", golden_camera().resized(20, 24), frames=3)
+    codes = torch.stack([scene.code, scene.code * 0.5, -scene.code])
+    eye = torch.tensor([0.25, 0.0, 0.4], device=backend.device)
+    c2w = scene.camera.c2w.expand(3, 4, 4).clone()
+    c2w[1, :3, 3] *= 1.1
+    scene.paint(codes, eye, c2w)
+    for index in range(3):
+        rgb, opacity = scene.expected(codes[index], eye[index], c2w[index])
+        assert decibels(scene.rgb[index], rgb) > WANTED_DB
+        assert_close(scene.opacity[index], opacity, "half precision opacity")
+    assert not torch.equal(scene.rgb[0], scene.rgb[2])
+
+
+def test_fine_steps_and_growing_ones(backend: Backend) -> None:
+    """256 steps: rays with more than 64 lattice points, whose step grows with distance."""
+    rules = replace(RULES, max_steps=256)
+    scene = Scene(backend, "r2talker", golden_camera().resized(8, 8))
+    scene.paint(scene.code[None], scene.eye.reshape(1), scene.camera.c2w[None], rules)
+    rgb, opacity = scene.expected(scene.code, scene.eye, scene.camera.c2w, rules)
+    assert decibels(scene.rgb[0], rgb) > WANTED_DB
+    assert_close(scene.opacity[0], opacity, "half precision opacity")
+    assert int(scene.painter.counters[0, 2]) > 8 * 8 * 16 / 2
+
+
+def test_nothing_occupied_leaves_the_background(backend: Backend) -> None:
+    scene = Scene(backend, "r2talker", golden_camera().resized(9, 9))
+    scene.bitfield = torch.zeros_like(scene.bitfield)
+    scene.paint(scene.code[None], scene.eye.reshape(1), scene.camera.c2w[None])
+    assert_close(scene.rgb[0].reshape(-1, 3), scene.background * 255, "one 8-bit step")
+    assert float(scene.opacity.abs().max()) == 0
+
+
+def test_a_painter_reads_the_networks_anew_at_every_call(backend: Backend) -> None:
+    scene = Scene(backend, "r2talker", golden_camera().resized(12, 12))
+    scene.paint(scene.code[None], scene.eye.reshape(1), scene.camera.c2w[None])
+    before = scene.rgb.clone()
+    with torch.no_grad():
+        scene.net.rgb.neg_()
+    scene.paint(scene.code[None], scene.eye.reshape(1), scene.camera.c2w[None])
+    rgb, _ = scene.expected(scene.code, scene.eye, scene.camera.c2w)
+    assert decibels(scene.rgb[0], rgb) > WANTED_DB
+    assert not torch.equal(before, scene.rgb)
+
+
+def test_bits_in_columns_are_the_bits_in_morton_order() -> None:
+    generator = torch.Generator().manual_seed(3)
+    bitfield = torch.randint(0, 256, (128**3 // 8,), dtype=torch.uint8, generator=generator)
+    words = column_bits(bitfield)
+    cells = torch.randint(0, 128, (500, 3), generator=generator)
+    x, y, z = cells.unbind(-1)
+    bit = words[(x * 128 + z) * 4 + y // 32] >> (y % 32) & 1
+    assert torch.equal(bit.bool(), unpack_bits(bitfield)[morton_encode(cells)])
+
+
+@pytest.mark.parametrize("pack", [1, 2, 4])
+def test_table_entries_hold_the_rows_of_neighbouring_corners(pack: int) -> None:
+    layout = GridLayout(3, 2, base=4, finest=32, levels=4, log2_table=8)
+    table = torch.arange(2.0 * layout.rows).reshape(-1, 2)
+    packed = pack_rows(table, layout, pack).float().reshape(layout.rows, pack, 2)
+    for level in range(layout.levels):
+        first, size, stride = layout.offsets[level], layout.sizes[level], layout.strides[level][1]
+        row = size - 2
+        steps = [0, 1, stride, stride + 1][:pack]
+        assert torch.equal(packed[first + row], table[[first + (row + step) % size for step in steps]])
+
+
+def test_what_the_kernels_cannot_read_is_said() -> None:
+    assert supports(GridLayout(3, 4, base=32))
+    assert not supports(GridLayout(3, 4, base=32, kind="hash"))
+    assert not supports(GridLayout(3, 1, base=16))
+    net = networks(golden_model("r2talker").head)
+    assert fits(net)
+    assert not fits(replace(net, layout=GridLayout(3, 4, base=32, kind="hash")))
