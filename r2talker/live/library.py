@@ -1,4 +1,4 @@
-"""The avatars that can be served: one folder, or all of the folder it lies in; loaded when first asked for."""
+"""The avatars that can be served: one, or those of a folder; loaded when first asked for."""
 
 import threading
 from pathlib import Path
@@ -23,7 +23,8 @@ class Library:
         self._loading = threading.Lock()
         alone = AvatarFolder(path).info.exists()
         self.root = path.resolve().parent if alone else path.resolve()
-        self.first = path.resolve().name if alone else next(iter(self.names()), "")
+        self._only = path.resolve().name if alone else None
+        self.first = next(iter(self.names()), "")
         if not self.first:
             raise R2TalkerError(f"{path} is neither an avatar nor a folder of avatars; train one with `r2talker create`")
 
@@ -31,12 +32,14 @@ class Library:
         """Avatars that can be asked for."""
         found = []
         if self.root.is_dir():
-            found = [entry.name for entry in self.root.iterdir() if entry.is_dir() and AvatarFolder(entry).info.is_file()]
-        return sorted(found)
+            # Links out of the folder are not of the folder.
+            inside = [entry for entry in self.root.iterdir() if entry.resolve().parent == self.root]
+            found = [entry.name for entry in inside if AvatarFolder(entry).info.is_file()]
+        return sorted(name for name in found if self._only in (None, name))
 
     def stage(self, name: str) -> Stage:
         """The stage of an avatar, which is loaded if it is not yet. R2TalkerError for names that are not in the folder."""
-        if name not in self.names() or (self.root / name).resolve().parent != self.root:
+        if name not in self.names():
             raise R2TalkerError(f"there is no avatar {name[:60]!r} here; choose one of {', '.join(self.names())}")
         with self._loading:
             if name not in self._stages:

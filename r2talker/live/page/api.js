@@ -2,6 +2,8 @@
 
 import { address, SCHEMA } from "./protocol.js";
 
+for (const link of document.querySelectorAll("a[href^='/']")) link.href = address(link.getAttribute("href"));
+
 function row(table, ...cells) {
   const line = document.getElementById(table).insertRow();
   for (const text of cells) line.insertCell().textContent = text;

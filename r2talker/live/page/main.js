@@ -98,6 +98,7 @@ for (const action of ["pause", "resume", "save"]) byId(action).addEventListener(
 byId("picture").addEventListener("dragover", (event) => event.preventDefault());
 byId("picture").addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) say(event.dataTransfer.files[0]); });
 
+for (const link of document.querySelectorAll("a[href='/metrics']")) link.href = address("/metrics");
 connect();
 begin();
 
