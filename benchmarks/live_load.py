@@ -48,7 +48,8 @@ class Load:
             session.push(rng.integers(-3000, 3000, round(PIECE * RATE)).astype(np.int16))
             arrived = time.monotonic()
             for planned in session.plan(arrived):
-                moved = self._performer.perform(planned)
+                with self._stage.turn():
+                    moved = self._performer.perform(planned)
                 view = View(Look(), self._side or self._stage.side(time.monotonic()))
                 late = arrived + 10 * FRAME_SECONDS
                 order = Order(
@@ -110,8 +111,10 @@ def main() -> None:
         p50, p95 = percentile(load.delays, 0.5), percentile(load.delays, 0.95)
         fps = len(load.delays) / elapsed
         print(f"session {load.name}: {fps:.1f} pictures/s, {load.dropped} dropped, p50 {p50:.1f} ms, p95 {p95:.1f} ms")
-    print(f"stage busy {(stage.busy_seconds - busy) / elapsed:.0%} at side {args.size or stage.pace.side}, look-ahead "
-          f"{loads[0].ahead * 1000:.0f} ms")
+    print(
+        f"stage busy {(stage.busy_seconds - busy) / elapsed:.0%} at side {args.size or stage.pace.side}, look-ahead "
+        f"{loads[0].ahead * 1000:.0f} ms"
+    )
 
 
 if __name__ == "__main__":

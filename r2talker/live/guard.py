@@ -61,12 +61,16 @@ class Guard:
                 return "the token is missing or wrong"
         return None
 
+    def welcomes(self, origin: str | None) -> bool:
+        """Whether pages of another origin may read answers: the one that `--origin` names."""
+        return bool(self._origin) and origin is not None and origin.lower() == self._origin
+
     def _host_is_local(self, host: str) -> bool:
         return self._loopback and (urlsplit(f"//{host}").hostname or "") in LOCAL_NAMES
 
     def _origin_is_own(self, origin: str, host: str) -> bool:
         origin = origin.lower()
-        return urlsplit(origin).netloc == host.lower() or (bool(self._origin) and origin == self._origin)
+        return urlsplit(origin).netloc == host.lower() or self.welcomes(origin)
 
 
 class Allowance:

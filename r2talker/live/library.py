@@ -20,7 +20,7 @@ class Library:
         """path: an avatar, or a folder of avatars. R2TalkerError when there is none."""
         self._device = device
         self._stages: dict[str, Stage] = {}
-        self._loading = threading.Lock()
+        self._loading, self._gpu = threading.Lock(), threading.Lock()
         alone = AvatarFolder(path).info.exists()
         self.root = path.resolve().parent if alone else path.resolve()
         self._only = path.resolve().name if alone else None
@@ -43,9 +43,10 @@ class Library:
             raise R2TalkerError(f"there is no avatar {name[:60]!r} here; choose one of {', '.join(self.names())}")
         with self._loading:
             if name not in self._stages:
-                avatar = Avatar.load(self.root / name, device=self._device)
-                _warm_up(avatar)
-                self._stages[name] = Stage(avatar, name=f"stage {name}")
+                with self._gpu:
+                    avatar = Avatar.load(self.root / name, device=self._device)
+                    _warm_up(avatar)
+                self._stages[name] = Stage(avatar, name=f"stage {name}", gpu=self._gpu)
             return self._stages[name]
 
     def stages(self) -> dict[str, Stage]:

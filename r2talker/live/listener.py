@@ -15,7 +15,7 @@ from jaxtyping import Int16, UInt8
 from r2talker.errors import R2TalkerError
 from r2talker.live.messages import Blink, Interrupt, Interrupted, Look, Microphone, Played, Recorded, Refused, Report, Welcome
 from r2talker.live.metrics import Metrics
-from r2talker.live.performer import Performer
+from r2talker.live.performer import Moved, Performer
 from r2talker.live.session import FRAME_RATE, RATE, Planned, Session
 from r2talker.live.stage import Order, Stage
 from r2talker.live.views import View, check_look
@@ -62,37 +62,32 @@ class Listener:
         self,
         stage: Stage,
         avatar: str,
+        performer: Performer,
         sink: Sink,
         pool: ThreadPoolExecutor,
         metrics: Metrics,
         recordings: Path,
-        *,
-        wait: int | None = None,
     ) -> None:
-        """wait: see `Performer`."""
+        """performer: of `make_performer`, for this listener alone."""
         self.name = secrets.token_hex(8)
         self.sink, self.look = sink, Look()
         self.metrics = Metrics(metrics)
         self.begun = time.monotonic()
-        self._pool, self._recordings, self._wait = pool, recordings, wait
+        self._pool, self._recordings = pool, recordings
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._backdrop: tuple[UInt8[np.ndarray, "height width 3"] | None, int] = (None, 0)
         self._recording: Recording | None = None
         self._drawn: list[float] = []
         self._side = 0
-        self._enter(stage, avatar, self._performer_for(stage))
-
-    def _performer_for(self, stage: Stage) -> Performer:
-        return Performer(stage.avatar, seed=int(self.name[:6], 16), wait=self._wait)
+        self._enter(stage, avatar, performer)
 
     def _enter(self, stage: Stage, avatar: str, performer: Performer) -> None:
         self.stage, self.avatar, self._performer = stage, avatar, performer
         self.session = Session(performer.ahead, time.monotonic())
 
-    async def switch(self, stage: Stage, avatar: str) -> None:
+    async def switch(self, stage: Stage, avatar: str, performer: Performer) -> None:
         """Continue with another avatar, from the beginning of a new timeline."""
-        performer = await self._loop.run_in_executor(self._pool, self._performer_for, stage)
         await self.stop_recording()
         self._enter(stage, avatar, performer)
         self.look = Look()
@@ -170,11 +165,10 @@ class Listener:
             while True:
                 for planned in self.session.plan(time.monotonic()):
                     await self._play(planned)
-                wait = self.session.wake() - time.monotonic()
-                try:
-                    await asyncio.wait_for(self._woken.wait(), max(wait, 0.0))
-                except asyncio.TimeoutError:
-                    continue
+                # Not asyncio.wait_for: up to Python 3.11 it forgets a cancellation that comes together with the event.
+                alarm = self._loop.call_later(max(self.session.wake() - time.monotonic(), 0.0), self._woken.set)
+                await self._woken.wait()
+                alarm.cancel()
                 self._woken.clear()
         finally:
             report.cancel()
@@ -185,7 +179,12 @@ class Listener:
         self.sink.sound(planned)
         self._record("sound", planned.sound, planned.number)
         eye = None if self.look.eye < 0 else self.look.eye
-        moved = await self._loop.run_in_executor(self._pool, lambda: performer.perform(planned, eye=eye))
+
+        def perform() -> Moved:
+            with stage.turn():
+                return performer.perform(planned, eye=eye)
+
+        moved = await self._loop.run_in_executor(self._pool, perform)
         if session is not self.session:
             return
         self._side = self.look.size or stage.side(time.monotonic())
@@ -299,6 +298,12 @@ class Listener:
             else:
                 await self._loop.run_in_executor(self._pool, recorder.picture, content, number)
         return await self._loop.run_in_executor(self._pool, recorder.close)
+
+
+def make_performer(stage: Stage, wait: int) -> Performer:
+    """A performer that blinks as no other; takes some tenths of a second, so not for the event loop. wait: see `Performer`."""
+    with stage.turn():
+        return Performer(stage.avatar, seed=secrets.randbits(24), wait=wait)
 
 
 def pcm_samples(content: bytes) -> Int16[np.ndarray, " samples"]:

@@ -98,7 +98,8 @@ class Played:
     """To the server, some times a second: what the listener hears and sees.
 
     position: sample of the timeline that is heard now, -1 without sound. buffered, wanted: seconds of sound. delays: milliseconds
-    from the middle of a microphone frame to its picture, since the last message. shown, missed: pictures since the last message, drawn and come too late.
+    from the middle of a microphone frame to its picture, since the last message. shown, missed: pictures since the last message,
+    drawn and come too late.
     """
 
     position: float = -1.0

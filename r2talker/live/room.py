@@ -10,9 +10,11 @@ from pathlib import Path
 from r2talker.errors import R2TalkerError
 from r2talker.live.config import ServeConfig
 from r2talker.live.library import Library
-from r2talker.live.listener import Listener, Sink
+from r2talker.live.listener import Listener, Sink, make_performer
 from r2talker.live.metrics import Metrics
+from r2talker.live.performer import Performer
 from r2talker.live.speech import can_speak
+from r2talker.live.stage import Stage
 
 MOST_RECORDINGS = 20
 
@@ -44,8 +46,8 @@ class Room:
         try:
             name = avatar or self.library.first
             loop = asyncio.get_running_loop()
-            stage = await loop.run_in_executor(self.pool, self.library.stage, name)
-            listener = Listener(stage, name, sink, self.pool, self.metrics, self.recordings, wait=self.config.wait)
+            stage, performer = await loop.run_in_executor(self.pool, self._prepare, name)
+            listener = Listener(stage, name, performer, sink, self.pool, self.metrics, self.recordings)
         finally:
             self._entering -= 1
         self.listeners[listener.name] = listener
@@ -54,8 +56,12 @@ class Room:
 
     async def switch(self, listener: Listener, avatar: str) -> None:
         """Let a listener continue with another avatar."""
-        stage = await asyncio.get_running_loop().run_in_executor(self.pool, self.library.stage, avatar)
-        await listener.switch(stage, avatar)
+        stage, performer = await asyncio.get_running_loop().run_in_executor(self.pool, self._prepare, avatar)
+        await listener.switch(stage, avatar, performer)
+
+    def _prepare(self, avatar: str) -> tuple[Stage, Performer]:
+        stage = self.library.stage(avatar)
+        return stage, make_performer(stage, self.config.wait)
 
     def leave(self, listener: Listener) -> None:
         """Forget a listener."""

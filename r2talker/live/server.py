@@ -123,7 +123,7 @@ async def _obey(room: Room, listener: Listener, sink: SocketSink, wish: Any) -> 
         else:
             await listener.stop_recording()
     elif isinstance(wish, Train):
-        raise R2TalkerError("nothing is being trained here; `r2talker train --live` shows a training run")
+        raise R2TalkerError("nothing is being trained here; this studio only talks")
     else:
         listener.obey(wish)
 
@@ -225,7 +225,9 @@ def _add_files(app: FastAPI, room: Room) -> None:
 
         def make() -> bytes:
             stage = room.library.stage(avatar or room.library.first)
-            return write_mesh(extract_mesh(stage.avatar, resolution=resolution, threshold=threshold), format)
+            with stage.turn():
+                found = extract_mesh(stage.avatar, resolution=resolution, threshold=threshold)
+            return write_mesh(found, format)
 
         async with meshing:
             content = await asyncio.get_running_loop().run_in_executor(room.pool, make)

@@ -113,7 +113,9 @@ class SocketSink:
     async def _send(self, item: str | bytes) -> None:
         async with self._sending:
             send = self._socket.send_text if isinstance(item, str) else self._socket.send_bytes
+            # Not asyncio.wait_for: up to Python 3.11 it forgets a cancellation that comes together with the end of sending.
+            alarm = asyncio.get_running_loop().call_later(MOST_SENDING, self._given_up.set)
             try:
-                await asyncio.wait_for(send(item), MOST_SENDING)
-            except asyncio.TimeoutError as error:
-                raise Connection("the other side takes nothing any more") from error
+                await send(item)
+            finally:
+                alarm.cancel()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,10 @@ class Order:
 class Stage:
     """Draws the newest order of every listener; an order that another replaces before its turn is missed, never queued."""
 
-    def __init__(self, avatar: Avatar, *, name: str = "stage") -> None:
+    def __init__(self, avatar: Avatar, *, name: str = "stage", gpu: AbstractContextManager[object] | None = None) -> None:
+        """gpu: lock that all who use the avatar's GPU share."""
         self.avatar = avatar
+        self._gpu = threading.Lock() if gpu is None else gpu
         self.pace = Pace(sides(avatar.info.size), avatar.info.size, FRAME_SECONDS)
         self.error: str | None = None
         self.busy_seconds, self.pictures = 0.0, 0
@@ -48,6 +51,13 @@ class Stage:
         self._ended = False
         self._thread = threading.Thread(target=self._work, name=f"r2talker-{name}", daemon=True)
         self._thread.start()
+
+    def turn(self) -> AbstractContextManager[object]:
+        """To be held while the avatar's tensors are used: recording a GPU's graph fails when another thread uses that GPU meanwhile.
+
+        A CPU serves all at once.
+        """
+        return self._gpu if self.avatar.device.type == "cuda" else nullcontext()
 
     def submit(self, order: Order) -> None:
         """Have it drawn next."""
@@ -103,7 +113,8 @@ class Stage:
     def _draw(self, orders: list[Order]) -> None:
         begun = time.perf_counter()
         try:
-            pictures = self._drawer.draw([order.moved for order in orders], orders[0].view)
+            with self.turn():
+                pictures = self._drawer.draw([order.moved for order in orders], orders[0].view)
         except Exception as error:
             # The worker serves others too; whoever asked for this learns it from the report.
             self.error = f"{type(error).__name__}: {error}"

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse, JSONResponse
 
 from r2talker import __version__
@@ -40,6 +40,19 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+def _welcoming(send: Send, origin: str) -> Send:
+    """Answers that pages of `origin` may read."""
+    allowed = {"origin": origin, "methods": "GET, POST, DELETE", "headers": "authorization, content-type"}
+
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            named = [(f"access-control-allow-{name}".encode(), value.encode("latin-1")) for name, value in allowed.items()]
+            message["headers"] = [*message.get("headers", []), *named, (b"vary", b"origin")]
+        await send(message)
+
+    return sending
+
+
 class TooMuchError(Exception):
     """A body is larger than allowed, or comes too slowly."""
 
@@ -56,6 +69,12 @@ class Doorkeeper:
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
+        if scope["type"] == "http" and self._guard.welcomes(origin := headers.get("origin")):
+            send = _welcoming(send, str(origin))
+            if scope["method"] == "OPTIONS":
+                # A browser asks so, without the token, before it sends one.
+                await Response(status_code=204)(scope, receive, send)
+                return
         if refusal is not None:
             await self._refuse(scope, receive, send, 403, refusal)
         elif scope["type"] == "websocket":
@@ -67,7 +86,7 @@ class Doorkeeper:
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> str | None:
         length = headers.get("content-length", "0")
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit()):
             return "the content length is no number"
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         refusal = self._guard.refusal(

@@ -38,7 +38,12 @@ def test_settings_that_are_refused(settings: dict[str, Any], fault: str) -> None
 
 
 def test_settings_that_are_safe() -> None:
-    for settings in ({}, {"host": "0.0.0.0", "token": TOKEN}, {"host": "::1"}, {"host": "localhost", "origin": "https://a.example"}):
+    for settings in (
+        {},
+        {"host": "0.0.0.0", "token": TOKEN},
+        {"host": "::1"},
+        {"host": "localhost", "origin": "https://a.example"},
+    ):
         check_config(replace(ServeConfig(), **settings))
     assert [is_loopback(host) for host in ("127.0.0.1", "127.8.0.1", "::1", "localhost", "10.0.0.1", "localhost.evil")] == [
         *4 * [True],
@@ -111,6 +116,10 @@ def test_text_goes_to_a_program_that_is_told_nothing_else(tmp_path: Path) -> Non
     assert len(samples) == 1600
     assert (tmp_path / "text").read_text() == "hello; $(touch owned)"
     assert not can_speak("no-such-program --stdin")
-    for command, fault in (("no-such-program", "is not installed"), ("false", "failed with code 1"), ("true", "not a sound file")):
+    for command, fault in (
+        ("no-such-program", "is not installed"),
+        ("false", "failed with code 1"),
+        ("true", "not a sound file"),
+    ):
         with pytest.raises(R2TalkerError, match=fault):
             speak_text(command, "hello")

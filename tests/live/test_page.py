@@ -159,7 +159,9 @@ class TestBrowser:
 
     def test_every_control_reaches_the_server(self, page: Page) -> None:
         """Each changes the look, none is refused, and the page stays alive."""
-        page.run("window.looks = []; studio.controls.onLook = (look) => { looks.push(look); studio.connection.say('look', look); }")
+        page.run(
+            "window.looks = []; studio.controls.onLook = (look) => { looks.push(look); studio.connection.say('look', look); }"
+        )
         for name, value in {
             "size": "64", "background": "colour", "colour": "#00ff00", "pose": 5, "fov": 30, "eye": 0.1, "code": 3, "max_steps": 8,
             "dt_gamma": 0.01, "box0": -0.9, "box1": -0.45, "box2": -0.9, "box3": 0.9, "box4": 0.45, "box5": 0.9, "landmarks": True,
@@ -201,7 +203,9 @@ class TestBrowser:
         time.sleep(0.5)
         press(page, "record")
         page.wait("!document.getElementById('recorded').hidden")
-        length = page.run("fetch(document.getElementById('recorded').href).then((answer) => answer.blob()).then((blob) => blob.size)")
+        length = page.run(
+            "fetch(document.getElementById('recorded').href).then((answer) => answer.blob()).then((blob) => blob.size)"
+        )
         assert length > 1000
 
     @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
