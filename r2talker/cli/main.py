@@ -13,6 +13,7 @@ VERBS = {
     "ingest": "turn a video into a dataset folder",
     "train": "train an avatar from a dataset folder",
     "render": "let an avatar speak a sound file, into an mp4",
+    "serve": "open a studio in the browser where an avatar speaks what it hears",
     "evaluate": "measure an avatar on the held-out frames of a dataset",
     "train-motion": "teach the landmark generator's hearing on several people's datasets",
     "evaluate-motion": "measure the landmark generator on held-out ends and foreign voices",

@@ -26,13 +26,14 @@ MOST_STEPS_PER_ROUND = 8
 class TracedRays:
     """rgb [N, 3] over the background; opacity [N]; ambient [N]: unweighted sum of |a_0| + |a_1|, zero without an ambient coordinate.
 
-    depth: [N], opacity-weighted ray parameter relative to near and far, 0 where the box is missed.
+    depth: [N], opacity-weighted ray parameter relative to near and far, 0 where the box is missed. distance: [N], the same before that.
     """
 
     rgb: Float[Tensor, "rays 3"]
     opacity: Float[Tensor, " rays"]
     ambient: Float[Tensor, " rays"]
     depth: Float[Tensor, " rays"]
+    distance: Float[Tensor, " rays"]
 
 
 def trace_rays(
@@ -61,7 +62,7 @@ def trace_rays(
         threshold=settings.transmittance_threshold,
     )
     rgb = (result.image + (1 - result.weights_sum)[:, None] * background).clamp(0, 1)
-    return TracedRays(rgb, result.weights_sum, result.ambient_sum, _relative_depth(result.depth, bounds))
+    return TracedRays(rgb, result.weights_sum, result.ambient_sum, _relative_depth(result.depth, bounds), result.depth)
 
 
 @torch.no_grad()
@@ -98,7 +99,7 @@ def render_rays(
         living = living[state.alive]
         taken += width
     image = (rgb + (1 - opacity)[:, None] * background).clamp(0, 1)
-    return TracedRays(image, opacity, torch.zeros_like(opacity), _relative_depth(depth, bounds))
+    return TracedRays(image, opacity, torch.zeros_like(opacity), _relative_depth(depth, bounds), depth)
 
 
 def _render_compiled(
@@ -118,7 +119,7 @@ def _render_compiled(
     picture = compiled.render(net, occupancy.bitfield, rays, marching, background, *frame_codes)
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
     rgb, nothing = picture.rgb.clamp(0, 1), torch.zeros_like(picture.opacity)
-    return TracedRays(rgb, picture.opacity, nothing, _relative_depth(picture.depth, bounds))
+    return TracedRays(rgb, picture.opacity, nothing, _relative_depth(picture.depth, bounds), picture.depth)
 
 
 def _march(

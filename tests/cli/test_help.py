@@ -18,6 +18,7 @@ UNITS = {
     "ingest": ("Side of the square pictures, pixels", "Focal length in pixels", "first so many seconds"),
     "train": ("pixels", "Seconds between preview pictures", "Share of rays", "range [-1, 1]"),
     "render": ("25 frames per second", "pixels", "percent of the picture", "R,G,B of 0 to 255", "(T, 68, 3)", "(T, 16, K)"),
+    "serve": ("25 pictures per second", "needs a token", "minutes", "Largest request body", "writes a wav file"),
     "evaluate": ("held-out", "evaluation.json"),
     "features": ("(T, 16, K)", "50 Hz", "output_graph.pb"),
     "train-motion": ("Dataset folders", "Stop after this many seconds"),

@@ -1,0 +1,240 @@
+"""What a listener wants to see of a frame, drawn: plain pictures in batches, everything else one by one."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from r2talker.avatar import Avatar
+from r2talker.errors import R2TalkerError
+from r2talker.live.messages import Look
+from r2talker.live.performer import Moved
+from r2talker.model.head import FrameCode
+from r2talker.ops.camera_rays.op import SCENE_SCALE, generate_rays
+from r2talker.render.config import RenderSettings
+from r2talker.render.frame import blend_torso
+from r2talker.render.rays import render_rays
+from r2talker.render.renderer import Renderer
+from r2talker.types import Camera, Frame
+
+RENDERERS = 8
+"""Kept at once; each holds its plate and two batches of pictures."""
+SOLID = 0.5
+"""Opacity from which a pixel has a depth and a normal."""
+MARK = (80, 255, 120)
+"""Colour of landmarks."""
+MOST_STEPS, MOST_FOV, MOST_SIDE = 1024, 120.0, 1024
+
+
+@dataclass(frozen=True)
+class View:
+    """A `Look` that was checked, with the side that is drawn. backdrop: pictures are told apart by `backdrop_number`."""
+
+    look: Look
+    side: int
+    backdrop: UInt8[np.ndarray, "height width 3"] | None = field(default=None, compare=False)
+    backdrop_number: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether a `Renderer` can draw it: the picture itself, by the tracked camera, with the usual code."""
+        look = self.look
+        orbits = (look.yaw, look.pitch, look.pan_x, look.pan_y, look.zoom) != (0, 0, 0, 0, 0)
+        return look.kind == "image" and not orbits and look.fov == 0 and look.code == 0
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Views with the same key share a renderer."""
+        look = self.look
+        return (self.side, look.background, look.colour, self.backdrop_number, look.max_steps, look.dt_gamma, tuple(look.aabb))
+
+
+def check_look(avatar: Avatar, look: Look) -> Look:
+    """The look, if the avatar can be shown so; R2TalkerError names the field that cannot be."""
+    poses, codes = len(avatar.track.c2w), avatar.model.config.head.codes
+    bounds: list[tuple[str, float, float, float]] = [
+        ("size", look.size, 0, MOST_SIDE),
+        ("pose", look.pose, -1, poses - 1),
+        ("code", look.code, 0, codes - 1),
+        ("fov", look.fov, 0, MOST_FOV),
+        ("eye", look.eye, -1, 100),
+        ("max_steps", look.max_steps, 1, MOST_STEPS),
+        ("dt_gamma", look.dt_gamma, 0, 0.1),
+        ("pitch", look.pitch, -90, 90),
+        ("yaw", look.yaw, -180, 180),
+        ("zoom", look.zoom, -20, 20),
+        ("pan_x", look.pan_x, -2, 2),
+        ("pan_y", look.pan_y, -2, 2),
+    ]
+    for name, value, least, most in bounds:
+        if not least <= value <= most:
+            raise R2TalkerError(f"look.{name} must lie between {least:g} and {most:g}, got {value:g}")
+    if look.size % 2:
+        raise R2TalkerError(f"look.size must be even, got {look.size}")
+    box = look.aabb
+    if len(box) != 6 or not all(-1 <= low < high <= 1 for low, high in zip(box[:3], box[3:], strict=True)):
+        raise R2TalkerError("look.aabb must be three minima and three larger maxima between -1 and 1")
+    parse_colour(look.colour)
+    return look
+
+
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """A colour such as #ffffff; R2TalkerError for anything else."""
+    digits = text.removeprefix("#")
+    if len(digits) != 6 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
+        raise R2TalkerError(f"a colour must look like #ffffff, got {text[:20]!r}")
+    value = int(digits, 16)
+    return value >> 16, value >> 8 & 255, value & 255
+
+
+class Drawer:
+    """Draws frames of one avatar. Not to be used by two threads at once."""
+
+    def __init__(self, avatar: Avatar, *, batch: int = 8) -> None:
+        self.avatar, self.batch = avatar, batch
+        self._renderers: OrderedDict[tuple[object, ...], Renderer] = OrderedDict()
+        self._base = torch.tensor(avatar.info.landmark_base)
+
+    @torch.no_grad()
+    def draw(self, moved: Sequence[Moved], view: View) -> list[UInt8[np.ndarray, "side side 3"]]:
+        """Pictures of at most `batch` frames under one view."""
+        codes = self.avatar.model.head.contract.encode(torch.stack([one.window for one in moved]))
+        poses = [self._pose(one, view.look) for one in moved]
+        if view.plain:
+            eyes = torch.stack([one.eye for one in moved])
+            drawn = list(self._renderer(view).draw(codes, eyes, torch.stack(poses)).cpu().numpy().copy())
+        else:
+            drawn = [self._draw_one(*one, view) for one in zip(codes, moved, poses, strict=True)]
+        if view.look.landmarks and self.avatar.model.drives_landmarks:
+            for picture, one, pose in zip(drawn, moved, poses, strict=True):
+                self._mark(picture, one, self._camera(pose, view))
+        return drawn
+
+    def _pose(self, moved: Moved, look: Look) -> Tensor:
+        return moved.c2w if look.pose < 0 else self.avatar.track.c2w[look.pose]
+
+    def _renderer(self, view: View) -> Renderer:
+        known = self._renderers.pop(view.key, None)
+        if known is None:
+            plate = torch.from_numpy(self._plate(view)).to(self.avatar.device)
+            camera = self.avatar.camera(torch.eye(4, device=self.avatar.device), view.side)
+            known = Renderer(self.avatar.model, self._settings(view.look), camera, plate, batch=self.batch)
+        self._renderers[view.key] = known
+        if len(self._renderers) > RENDERERS:
+            self._renderers.popitem(last=False)
+        return known
+
+    def _settings(self, look: Look) -> RenderSettings:
+        low_high = tuple(look.aabb)
+        return replace(self.avatar.info.render, aabb=low_high, max_steps=look.max_steps, dt_gamma=look.dt_gamma)  # type: ignore[arg-type]
+
+    def _plate(self, view: View) -> UInt8[np.ndarray, "side side 3"]:
+        plate = self.avatar.background
+        if view.look.background == "colour":
+            return np.broadcast_to(np.array(parse_colour(view.look.colour), np.uint8), (view.side, view.side, 3)).copy()
+        if view.look.background == "picture" and view.backdrop is not None:
+            plate = view.backdrop
+        return cv2.resize(plate, (view.side, view.side), interpolation=cv2.INTER_AREA)
+
+    def _draw_one(self, code: Tensor, moved: Moved, pose: Tensor, view: View) -> UInt8[np.ndarray, "side side 3"]:
+        model, settings = self.avatar.model, self._settings(view.look)
+        plate = torch.from_numpy(self._plate(view)).to(self.avatar.device).float() / 255
+        # The torso is a picture, not a body: it stays where the tracked camera sees it.
+        behind = blend_torso(model, self.avatar.camera(pose, view.side), plate, settings)
+        camera = self._camera(pose, view)
+        frame = FrameCode(code, moved.eye, model.head.individual_codes[view.look.code])
+        traced = render_rays(model.head, model.occupancy, generate_rays(camera), frame, behind.reshape(-1, 3), settings)
+        shape = (view.side, view.side)
+        distance = traced.distance / traced.opacity.clamp_min(SOLID)
+        whole = Frame(traced.rgb.reshape(*shape, 3), traced.opacity.reshape(shape), distance.reshape(shape))
+        shown = _show(whole, camera, view.look.kind)
+        return (shown * 255).round().to(torch.uint8).cpu().numpy()
+
+    def _camera(self, pose: Tensor, view: View) -> Camera:
+        look = view.look
+        camera = self.avatar.camera(orbit(pose, look), view.side)
+        if look.fov:
+            focal = view.side / (2 * math.tan(math.radians(look.fov) / 2))
+            camera = replace(camera, fx=focal, fy=focal)
+        return camera
+
+    def _mark(self, picture: UInt8[np.ndarray, "side side 3"], moved: Moved, camera: Camera) -> None:
+        """Dots where the landmarks are that drive the face."""
+        head = self._base + moved.values.cpu() / self.avatar.info.landmark_scale
+        points = head[:, [1, 2, 0]] * SCENE_SCALE
+        c2w = camera.c2w.cpu()
+        seen = (points - c2w[:3, 3]) @ c2w[:3, :3]
+        place = seen[:, :2] / seen[:, 2:] * camera.fx + camera.cx
+        for x, y in place.floor().int().tolist():
+            # OpenCV's smallest disk is five pixels, which would hide a small face.
+            radius = camera.width // 160
+            if radius:
+                cv2.circle(picture, (x, y), radius, MARK, -1, cv2.LINE_AA)
+            elif 0 <= x < camera.width and 0 <= y < camera.height:
+                picture[y, x] = MARK
+
+
+def orbit(c2w: Float[Tensor, "4 4"], look: Look) -> Float[Tensor, "4 4"]:
+    """The camera turned about the head by yaw (about the head's up axis) and pitch (about the camera's right), nearer, and panned.
+
+    As in the reference's viewer: distance times 1.1 ^ -zoom, panning in the camera's plane (upstream.md 6.10).
+    """
+    moved = c2w.clone()
+    up = _turn(c2w.new_tensor([1.0, 0.0, 0.0]), math.radians(look.yaw))
+    moved[:3] = up @ moved[:3]
+    side = _turn(moved[:3, 0], math.radians(look.pitch))
+    moved[:3] = side @ moved[:3]
+    moved[:3, 3] *= 1.1**-look.zoom
+    distance = moved[:3, 3].norm()
+    moved[:3, 3] -= (look.pan_x * moved[:3, 0] + look.pan_y * moved[:3, 1]) * distance * 0.25
+    return moved
+
+
+def _turn(axis: Float[Tensor, " 3"], angle: float) -> Float[Tensor, "3 3"]:
+    """Rotation about a unit axis (Rodrigues)."""
+    x, y, z = axis.tolist()
+    cross = axis.new_tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    return eye + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+
+
+def _show(frame: Frame, camera: Camera, kind: str) -> Float[Tensor, "side side 3"]:
+    """The kind of picture; depth of `frame` is the distance from the camera where it is solid."""
+    if kind == "image":
+        return frame.rgb
+    if kind == "alpha":
+        return frame.alpha.clamp(0, 1)[..., None].expand(-1, -1, 3)
+    solid = frame.alpha > SOLID
+    if kind == "depth":
+        seen = frame.depth[solid]
+        if len(seen) == 0:
+            return torch.zeros_like(frame.rgb)
+        # Percentiles, because single rays that graze the head lie far behind it.
+        near, far = torch.quantile(seen[:: len(seen) // 100_000 + 1], seen.new_tensor([0.01, 0.99]))
+        shade = 1 - 0.85 * ((frame.depth - near) / (far - near).clamp_min(1e-6)).clamp(0, 1)
+        return torch.where(solid, shade, 0.0)[..., None].expand(-1, -1, 3)
+    return _normals(frame.depth, solid, camera)
+
+
+def _smoothed(depth: Tensor, solid: Tensor) -> Tensor:
+    """Mean over the solid pixels among 5 x 5: slopes of single rays are mostly noise."""
+    weight = solid.to(depth)[None, None]
+    total = torch.nn.functional.avg_pool2d(depth[None, None] * weight, 5, stride=1, padding=2)
+    return (total / torch.nn.functional.avg_pool2d(weight, 5, stride=1, padding=2).clamp_min(1e-6))[0, 0]
+
+
+def _normals(distance: Tensor, solid: Tensor, camera: Camera) -> Float[Tensor, "side side 3"]:
+    """Normals of the surface at a distance, as colours around grey: red to the right, green upwards, blue towards the camera."""
+    rays = generate_rays(camera)
+    along = _smoothed(distance, solid).reshape(-1, 1)
+    points = (rays.origins + along * rays.directions).reshape(*distance.shape, 3)
+    down, right = torch.gradient(points, dim=(0, 1))
+    normal = torch.nn.functional.normalize(torch.linalg.cross(down, right), dim=-1) @ camera.c2w[:3, :3].to(points)
+    coloured = normal * normal.new_tensor([1.0, -1.0, -1.0]) * 0.5 + 0.5
+    return torch.where(solid[..., None], coloured.nan_to_num(0.5).clamp(0, 1), 0.0)
