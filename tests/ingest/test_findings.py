@@ -14,7 +14,7 @@ from r2talker.ingest.pictures import read_rgb, write_jpeg
 from r2talker.ingest.pipeline import run_steps
 from r2talker.ingest.report.findings import Clip, Finding, find_blinks, find_faults, runs, worst_frames
 from r2talker.ingest.report.inspection import read_findings
-from r2talker.ingest.report.signals import Signals, bridge_gaps, face_sharpness
+from r2talker.ingest.report.signals import Signals, bridge_gaps, face_sharpness, has_hand
 from r2talker.ingest.step import Workspace
 from tests.tiny import SIZE
 
@@ -106,6 +106,15 @@ def test_blinks_are_counted_once_and_where_they_are_deepest(good: Signals) -> No
 def test_runs() -> None:
     assert runs(np.array([True, True, False, False, True])) == [(0, 2), (4, 5)]
     assert runs(np.zeros(3, bool)) == []
+
+
+def test_an_ear_is_no_hand() -> None:
+    hand = np.stack(np.meshgrid(np.linspace(0, 1, 3), np.linspace(0, 1, 7)), -1).reshape(1, 21, 2).astype(np.float32)
+    assert has_hand(100 + 60 * hand, 256, 100)
+    assert not has_hand(100 + 40 * hand, 256, 100)
+    assert not has_hand(240 + 60 * hand, 256, 100)  # hardly in the picture
+    assert has_hand(np.concatenate([100 + 5 * hand, 100 + 90 * hand]), 256, 100)
+    assert not has_hand(np.zeros((0, 21, 2), np.float32), 256, 100)
 
 
 def test_finders_may_blink() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from r2talker.face.mesh_edges import load_mesh_edges
+from r2talker.ingest.parsing import COLOURS_BGR, HEAD, NECK, TORSO
 from r2talker.ingest.pictures import encode, read_rgb
 from r2talker.ingest.step import Workspace
 from r2talker.ingest.tracking import HeadTrack, read_track
@@ -62,11 +63,11 @@ def with_masks(workspace: Workspace) -> Drawing:
         outside = (colours == 255).all(-1, keepdims=True)
         tinted = picture * (1 - _TINT) + (colours * 0.75 + 64.0) * _TINT
         made = np.where(outside, picture * 0.3, tinted).round().astype(np.uint8)
-        for colour in np.unique(colours.reshape(-1, 3), axis=0):
-            region = (colours == colour).all(-1).astype(np.uint8)
-            if colour.min() != 255:
-                outline, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-                cv2.drawContours(made, outline, -1, (colour * 0.6 + 100.0).tolist(), 2, cv2.LINE_AA)
+        for region in (HEAD, NECK, TORSO):
+            colour = COLOURS_BGR[region, ::-1]
+            inside = (colours == colour).all(-1).astype(np.uint8)
+            outline, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(made, outline, -1, (colour * 0.6 + 100.0).tolist(), 2, cv2.LINE_AA)
         return made
 
     return draw

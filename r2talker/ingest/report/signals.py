@@ -30,6 +30,8 @@ _FACE_SIDE, _THUMBNAIL = 96, 48
 _STRANGER = 0.1
 # Joints of a hand that must lie in the picture for the hand to count.
 _JOINTS = 8
+# Smaller hands, in widths of the face, are ears; a fist is about 0.6 wide.
+_HAND = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def measure_signals(workspace: Workspace) -> Signals:
     points = np.stack([np.loadtxt(workspace.folder.landmarks(index)) for index in range(workspace.frames)])
     size = workspace.config.size
     sharpness, change = _look(workspace, points)
-    strangers, hands = _search(workspace)
+    strangers, hands = _search(workspace, np.ptp(points[..., 0], axis=1))
     track = read_track(workspace)
     middle = track.translation.mean(0)
     offsets = read_npy(workspace.folder.landmark_offsets()) / workspace.readings("expression")["landmark_scale"]
@@ -107,6 +109,13 @@ def face_sharpness(rgb: UInt8[np.ndarray, "size size 3"], points: Float[np.ndarr
     return float(cv2.Laplacian(face, cv2.CV_32F).std() / (face.std() + 1))
 
 
+def has_hand(hands: Float32[np.ndarray, "hands 21 2"], size: int, face_width: float) -> bool:
+    """Whether one of the hands is of a hand's size and for a good part inside the picture."""
+    inside = ((hands >= 0) & (hands < size)).all(-1).sum(-1)
+    extent = np.ptp(hands, axis=1).max(-1)
+    return bool(((inside >= _JOINTS) & (extent >= _HAND * face_width)).any())
+
+
 def _look(
     workspace: Workspace, points: Float[np.ndarray, "frames 68 2"]
 ) -> tuple[Float[np.ndarray, " frames"], Float[np.ndarray, " frames"]]:
@@ -126,8 +135,10 @@ def _look(
     return np.array(sharpness), np.array(change)
 
 
-def _search(workspace: Workspace) -> tuple[Bool[np.ndarray, " frames"], Bool[np.ndarray, " frames"]]:
-    """Pictures with a second face, and with a hand."""
+def _search(
+    workspace: Workspace, widths: Float[np.ndarray, " frames"]
+) -> tuple[Bool[np.ndarray, " frames"], Bool[np.ndarray, " frames"]]:
+    """Pictures with a second face, and with a hand; `widths` are those of the face, pixels."""
     frames = workspace.frames
     found = np.zeros((2, frames), bool)
     with ExitStack() as stack:
@@ -136,7 +147,7 @@ def _search(workspace: Workspace) -> tuple[Bool[np.ndarray, " frames"], Bool[np.
         def check(index: int) -> None:
             rgb = np.ascontiguousarray(read_rgb(workspace.folder.frame(index)))
             found[0, index] = _has_stranger(faces.find(rgb))
-            found[1, index] = _has_hand(hands.find(rgb), len(rgb))
+            found[1, index] = has_hand(hands.find(rgb), len(rgb), widths[index])
 
         looks = range(0, frames, LOOK_EVERY)
         for index in looks:
@@ -171,11 +182,6 @@ def _has_stranger(boxes: Float32[np.ndarray, "faces 4"]) -> bool:
         if (apart_x or apart_y) and width * height > _STRANGER * first[2] * first[3]:
             return True
     return False
-
-
-def _has_hand(hands: Float32[np.ndarray, "hands 21 2"], size: int) -> bool:
-    inside = ((hands >= 0) & (hands < size)).all(-1).sum(-1)
-    return bool((inside >= _JOINTS).any())
 
 
 def _jumps(points: Float[np.ndarray, "frames 68 2"]) -> Float[np.ndarray, " frames"]:
