@@ -48,8 +48,10 @@ def on_cpu(avatar: Avatar) -> Avatar:
     """The avatar with what performers use on the CPU, where such small steps are quicker and wait for no other listener's pictures."""
     if avatar.device.type == "cpu":
         return avatar
-    parts = {name: None if value is None else value.cpu() for name, value in vars(avatar.track).items()}
-    return replace(avatar, track=Track(**parts), motion=None if avatar.motion is None else deepcopy(avatar.motion).cpu())
+    track, motion = avatar.track, avatar.motion
+    loudness = None if track.loudness is None else track.loudness.cpu()
+    moved = Track(track.c2w.cpu(), track.eye.cpu(), track.displacements.cpu(), loudness)
+    return replace(avatar, track=moved, motion=None if motion is None else deepcopy(motion).cpu())
 
 
 class Performer:
