@@ -9,6 +9,7 @@ import argparse
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,7 @@ class Load:
                 moved = self._performer.perform(planned)
                 view = View(Look(), self._side or self._stage.side(time.monotonic()))
                 late = arrived + 10 * FRAME_SECONDS
-                order = Order(
-                    self.name, planned, moved, view, lambda late=late: time.monotonic() > late, self._taker(arrived), self._miss
-                )  # type: ignore[misc]
+                order = Order(self.name, planned, moved, view, partial(is_past, late), self._taker(arrived), self._miss)
                 self._stage.submit(order)
             due += PIECE
 
@@ -79,6 +78,11 @@ class Load:
 
     def _miss(self, order: Order) -> None:
         self.dropped += 1
+
+
+def is_past(moment: float) -> bool:
+    """Whether the monotonic clock has passed `moment`."""
+    return time.monotonic() > moment
 
 
 def main() -> None:

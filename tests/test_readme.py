@@ -60,7 +60,7 @@ def test_examples_parse(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     _, verb, *arguments = shlex.split(line)
     assert verb in VERBS
-    module = import_module(f"r2talker.cli.{verb}")
+    module = import_module(f"r2talker.cli.{verb.replace('-', '_')}")
 
     class ParsedError(Exception):
         pass

@@ -82,6 +82,8 @@ TOLERANCES |= {
     "graph of float32": Tolerance(1e-3, 1e-5, "float32 sums of 494 products of size 1 in another order"),
     "bridged eye": Tolerance(2e-3, 0, "percent of the picture; linear across a blink where the clip curves"),
     "shape of a blink": Tolerance(0.02, 0, "relative to the bridged eye: 2e-3 of 0.3"),
+    "projection of a known frame": Tolerance(0.05, 0.02, "the ridge of 0.03 shares a known frame's weight with its neighbours"),
+    "first row's share": Tolerance(0.01, 0, "the first row counts 1 to 50; noise of 0.05 over 400 rows"),
     "lip distance": Tolerance(1e-7, 0, "metres; one float32 norm"),
     "envelope of noise": Tolerance(0.02, 0, "log-mel units, the noise's own fluctuation over ten frames"),
 }
@@ -182,5 +184,16 @@ TOLERANCES |= {
         0.03, 0, "a rounded deformation reads other cells of a random table of 2048: 0.009 measured"
     ),
     "formula of yuv": Tolerance(0.51, 0, "rounding to bytes, weights of 16 binary places"),
+    "fused gradient": Tolerance(
+        0.03, 0, "relative error of a gradient: halves, sums in single precision; 0.013 measured at most"
+    ),
     "optimiser": Tolerance(1e-6, 1e-4, "single precision, fast power and root"),
+}
+
+TOLERANCES |= {
+    # folders of other tools
+    "eye value through text": Tolerance(2e-4, 0, "percent; points written with six digits, read as float32, eyes of 20 pixels"),
+    "face model": Tolerance(1e-5, 0, "decimetres; float32 sums over 179 directions"),
+    "rendered colour": Tolerance(1e-3, 0, "of 255; float32 weights of a large triangle"),
+    "millionths of a metre": Tolerance(1e-6, 0, "float32 displacements of centimetres"),
 }

@@ -23,7 +23,9 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(InfoArguments, "info", arguments)
     from r2talker.avatar_format import AvatarFolder, read_avatar_info
     from r2talker.cli.describe import describe_avatar, describe_dataset
+    from r2talker.data.dataset import read_dataset
     from r2talker.data.folder import DatasetFolder, read_info
+    from r2talker.data.foreign.layout import is_foreign
 
     if not args.path.is_dir():
         raise R2TalkerError(f"{args.path} is not a folder; give an avatar or a dataset")
@@ -31,5 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         print(describe_avatar(args.path, read_avatar_info(AvatarFolder(args.path))))
     elif DatasetFolder(args.path).info.exists():
         print(describe_dataset(args.path, read_info(DatasetFolder(args.path))))
+    elif is_foreign(args.path):
+        print(describe_dataset(args.path, read_dataset(args.path).info))
     else:
         raise R2TalkerError(f"{args.path} holds neither avatar.json nor dataset.json; it is unfinished or something else")

@@ -21,7 +21,8 @@ class IngestArguments:
     dataset: Positional[Path]
     """Folder to make."""
     until: str | None = None
-    """Stop after this step: frames, audio, landmarks, tracking, expression, eyes, masks, background, images or features."""
+    """Stop after this step: frames, audio, landmarks, tracking, expression, sync, eyes, masks, background, images, inspection,
+    exclusion, features or report."""
     ingest: IngestConfig = field(default_factory=IngestConfig)
 
 

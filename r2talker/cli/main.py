@@ -15,8 +15,12 @@ VERBS = {
     "render": "let an avatar speak a sound file, into an mp4",
     "serve": "open a studio in the browser where an avatar speaks what it hears",
     "evaluate": "measure an avatar on the held-out frames of a dataset",
+    "train-motion": "teach the landmark generator's hearing on several people's datasets",
+    "evaluate-motion": "measure the landmark generator on held-out ends and foreign voices",
     "features": "write the audio features of the original tools: wav2vec2, HuBERT, DeepSpeech",
     "info": "say what an avatar or a dataset holds",
+    "convert-bfm": "convert the Basel Face Model, for people who own it",
+    "track-bfm": "track the head of a dataset with the Basel Face Model",
     "demo": "do all of it on a procedural person, without input or network",
 }
 
@@ -32,7 +36,7 @@ ENVIRONMENT = {
 
 def usage() -> str:
     """The text of `r2talker --help`."""
-    lines = [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
+    lines = [f"  {verb:<15} {text}" for verb, text in VERBS.items()]
     return "\n".join(
         [
             f"r2talker {__version__}: a video of a person becomes an avatar that speaks any sound",
@@ -57,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         print(f"r2talker: there is no command {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        import_module(f"r2talker.cli.{verb}").main(rest)
+        import_module(f"r2talker.cli.{verb.replace('-', '_')}").main(rest)
     except R2TalkerError as error:
         print(f"r2talker {verb}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

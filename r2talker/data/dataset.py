@@ -1,7 +1,7 @@
 """Reading a finished dataset folder: poses, conditions and pictures (upstream.md sections 1 and 2)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from r2talker.data.folder import DatasetFolder, DatasetInfo, read_info
+from r2talker.data.foreign.layout import is_foreign
+from r2talker.data.foreign.pictures import read_torso, read_truth
+from r2talker.data.foreign.read import ForeignDataset, read_foreign
+from r2talker.data.picture_files import decode
+from r2talker.data.points import read_points
 from r2talker.errors import R2TalkerError
 from r2talker.files import read_json, read_npy
 from r2talker.ops.camera_rays.op import c2w_from_head
@@ -27,6 +32,7 @@ class Dataset:
 
     c2w: [F, 4, 4] NGP space. eye: [F] percent of the picture (upstream.md 2.7). displacements: [F, 68, 3], the
     `aud_idexp` arrays. pixels: [F, 68, 2] landmarks (x, y) in pixels at `info.size`. audio: [F, 16, K] feature windows by name.
+    numbers: the folder's number of what each frame shows: its own, or its stand-in's where it is excluded or has no face.
     """
 
     folder: DatasetFolder
@@ -36,6 +42,7 @@ class Dataset:
     displacements: Float[Tensor, "frames 68 3"]
     pixels: Float[Tensor, "frames 68 2"]
     audio: dict[str, Float[Tensor, "frames 16 width"]]
+    numbers: list[int]
 
     def with_cameras_on(self, device: torch.device) -> "Dataset":
         """The same dataset with its poses on `device`, so that rays are made there."""
@@ -87,8 +94,14 @@ class Pictures:
 
 
 def read_dataset(root: Path) -> Dataset:
-    """Read poses, conditions and statistics; R2TalkerError names what is missing or does not fit."""
+    """Read poses, conditions and statistics, also of folders that other tools made; R2TalkerError names what does not fit.
+
+    A frame that is excluded, or that the tools left out, shows its nearest usable neighbour of the same split in all respects, so
+    that frames keep their place in time and nobody who uses the dataset ever sees its content.
+    """
     folder = DatasetFolder(root)
+    if not folder.info.exists() and is_foreign(root):
+        return _adopt(folder, read_foreign(root))
     info = read_info(folder)
     c2w, eye = _read_transforms(folder)
     displacements = read_npy(folder.landmark_offsets())
@@ -98,8 +111,8 @@ def read_dataset(root: Path) -> Dataset:
             f"{root} is inconsistent: {len(c2w)} poses and landmarks of shape {displacements.shape} for {info.frames} frames; "
             "ingest the clip again"
         )
-    pixels = np.stack([_read_landmarks(folder.landmarks(frame)) for frame in range(info.frames)])
-    return Dataset(
+    pixels = np.stack([read_points(folder.landmarks(frame)) for frame in range(info.frames)])
+    dataset = Dataset(
         folder=folder,
         info=info,
         c2w=c2w,
@@ -107,7 +120,23 @@ def read_dataset(root: Path) -> Dataset:
         displacements=torch.from_numpy(displacements.astype(np.float32)),
         pixels=torch.from_numpy(pixels),
         audio=audio,
+        numbers=list(range(info.frames)),
     )
+    return _with_stand_ins(dataset, set(range(info.frames)) - set(info.excluded))
+
+
+def stand_ins(frames: int, train_frames: int, usable: Set[int]) -> list[int]:
+    """For every frame the nearest usable one of its split, the earlier of two; of the other split where its own has none.
+
+    Raises R2TalkerError when no frame is usable.
+    """
+    if not usable:
+        raise R2TalkerError("every frame of the dataset is excluded; take some back with `r2talker ingest --exclude none`")
+    chosen: list[int] = []
+    for split in (range(train_frames), range(train_frames, frames)):
+        own = sorted(usable & set(split)) or sorted(usable)
+        chosen += [frame if frame in usable else min(own, key=lambda other: abs(other - frame)) for frame in split]
+    return chosen
 
 
 def read_pictures(dataset: Dataset, frames: Sequence[int], *, size: int | None = None) -> Pictures:
@@ -115,15 +144,16 @@ def read_pictures(dataset: Dataset, frames: Sequence[int], *, size: int | None =
     folder = dataset.folder
 
     def read(frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        truth = _resized(_decode(folder.ground_truth(frame), cv2.IMREAD_COLOR), size)[..., ::-1]
-        torso = _resized(_premultiplied(_decode(folder.torso(frame), cv2.IMREAD_UNCHANGED)), size)
-        parsing = _decode(folder.parsing(frame), cv2.IMREAD_COLOR)
+        number = dataset.numbers[frame]
+        truth = _resized(read_truth(folder, number), size)[..., ::-1]
+        torso = _resized(_premultiplied(read_torso(folder, number)), size)
+        parsing = decode(folder.parsing(number), cv2.IMREAD_COLOR)
         head = _resized((parsing == np.array(HEAD_BGR, np.uint8)).all(-1).astype(np.uint8) * 255, size) > 127
         return truth, _straight(torso), head
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         truth, torso, head = (np.stack(column) for column in zip(*pool.map(read, frames), strict=True))
-    plate = _resized(_decode(folder.background, cv2.IMREAD_COLOR), size)[..., ::-1]
+    plate = _resized(decode(folder.background, cv2.IMREAD_COLOR), size)[..., ::-1]
     return Pictures(
         index={frame: row for row, frame in enumerate(frames)},
         truth=torch.from_numpy(truth),
@@ -141,6 +171,34 @@ def torso_over_background(
     return (torso[..., :3].float() * alpha + background.float() * (1 - alpha)) / 255
 
 
+def _adopt(folder: DatasetFolder, found: ForeignDataset) -> Dataset:
+    """A folder of other tools in our terms."""
+    dataset = Dataset(
+        folder=folder,
+        info=found.info,
+        c2w=c2w_from_head(torch.from_numpy(found.poses.astype(np.float32))),
+        eye=torch.from_numpy(found.eye.astype(np.float32)),
+        displacements=torch.from_numpy(found.displacements.astype(np.float32)),
+        pixels=torch.from_numpy(found.pixels.astype(np.float32)),
+        audio=found.audio,
+        numbers=list(range(found.info.frames)),
+    )
+    return _with_stand_ins(dataset, set(np.flatnonzero(found.known).tolist()))
+
+
+def _with_stand_ins(dataset: Dataset, usable: Set[int]) -> Dataset:
+    numbers = stand_ins(dataset.info.frames, dataset.info.train_frames, usable)
+    return replace(
+        dataset,
+        c2w=dataset.c2w[numbers],
+        eye=dataset.eye[numbers],
+        displacements=dataset.displacements[numbers],
+        pixels=dataset.pixels[numbers],
+        audio={name: windows[numbers] for name, windows in dataset.audio.items()},
+        numbers=numbers,
+    )
+
+
 def _read_transforms(folder: DatasetFolder) -> tuple[Float[Tensor, "frames 4 4"], Float[Tensor, " frames"]]:
     """Camera poses in NGP space and eye values of both splits."""
     matrices, eyes = [], []
@@ -155,23 +213,6 @@ def _read_transforms(folder: DatasetFolder) -> tuple[Float[Tensor, "frames 4 4"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise R2TalkerError(f"{path} is incomplete ({error}); ingest the clip again") from error
     return c2w_from_head(torch.cat(matrices)), torch.cat(eyes)
-
-
-def _read_landmarks(path: Path) -> Float32[np.ndarray, "68 2"]:
-    try:
-        points = np.loadtxt(path, dtype=np.float32)
-    except (OSError, ValueError) as error:
-        raise R2TalkerError(f"cannot read the landmarks {path}; ingest the clip again") from error
-    if points.shape != (68, 2):
-        raise R2TalkerError(f"{path} holds {list(points.shape)} numbers instead of 68 lines of x y; ingest the clip again")
-    return points
-
-
-def _decode(path: Path, mode: int) -> np.ndarray:
-    picture = cv2.imread(str(path), mode)
-    if picture is None:
-        raise R2TalkerError(f"cannot read the picture {path}; ingest the clip again")
-    return picture
 
 
 def _resized(picture: np.ndarray, size: int | None) -> np.ndarray:

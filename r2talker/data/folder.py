@@ -55,6 +55,7 @@ class DatasetInfo:
     focal: pixels at `size`. landmark_base: [68, 3] rest positions in the head frame (metres; x right in the picture, y up, z to
     the front); the position of landmark k in frame t is landmark_base[k] + displacement[t, k] / landmark_scale.
     tracking: quality readings such as reprojection_px and jitter_deg. settings: the ingest settings as given.
+    excluded: frames that stay in the numbering but whose content is not to be used.
     """
 
     created_by: str
@@ -70,6 +71,7 @@ class DatasetInfo:
     tracking: dict[str, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     fps: float = 25.0
+    excluded: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

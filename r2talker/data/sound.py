@@ -14,13 +14,14 @@ RATE = 16000
 
 
 def read_pcm(path: Path) -> Float[Tensor, " samples"]:
-    """Samples of `aud.wav` (16 kHz mono 16-bit) in [-1, 1]; R2TalkerError when the file is missing or of another kind."""
+    """Samples of `aud.wav` (16 kHz 16-bit, the mean of its channels) in [-1, 1]; R2TalkerError for a file of another kind."""
     try:
         rate, pcm = wavfile.read(path)
     except (OSError, ValueError) as error:
         raise R2TalkerError(f"cannot read {path} ({error}); ingest the clip again") from error
-    if rate != RATE or pcm.ndim != 1 or pcm.dtype != np.int16:
+    if rate != RATE or pcm.dtype != np.int16:
         raise R2TalkerError(
-            f"{path} is {rate} Hz {pcm.dtype} {list(pcm.shape)}; expected {RATE} Hz mono 16-bit: ingest the clip again"
+            f"{path} is {rate} Hz {pcm.dtype} {list(pcm.shape)}; expected {RATE} Hz 16-bit: ingest the clip again"
         )
-    return torch.from_numpy(pcm.astype(np.float32) / 32768)
+    samples = torch.from_numpy(pcm.astype(np.float32) / 32768)
+    return samples if samples.dim() == 1 else samples.mean(1)

@@ -15,7 +15,11 @@ from torch.nn.functional import pad
 from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, SAMPLE_RATE, LogMel, frame_count, row_count
 from r2talker.drive.motion import FEATURE_LIMIT, LANDMARKS, MotionModel
 from r2talker.drive.speaker import CONTEXT_ROWS
+from r2talker.drive.steadier import Steadier
 from r2talker.errors import R2TalkerError
+
+AROUND_ROWS = 2
+"""Rows on either side of a frame's own whose loudness counts as the frame's (120 ms, about a syllable's rise)."""
 
 BLOCK_SAMPLES = 30 * SAMPLE_RATE
 """Longer pieces are worked off in blocks of 30 s, so that memory does not grow with their length."""
@@ -54,7 +58,10 @@ class Driver:
         self._received = 0
         self._rows = torch.zeros(0, width, device=self._device)
         self._features = torch.full((self.model.rows_back, width), -FEATURE_LIMIT, device=self._device)
-        self._levels = torch.full((self.model.rows_back,), LogMel.silence, device=self._device)
+        # Per row: loudness, loudness relative to the speaker, strangeness of the speaker.
+        before = torch.tensor([[LogMel.silence, -1.0, 0.0]], device=self._device)
+        self._voice = before.expand(self.model.rows_back, 3)
+        self._steadier = Steadier(self.model.pace.item(), self.model.config.tremble)
         self._frames = 0
 
     @property
@@ -89,7 +96,8 @@ class Driver:
         self._take_samples(torch.zeros(missing, device=self._device))
         needed = ROWS_PER_FRAME * (frames - self._frames - 1) + self.model.window_rows - self._features.shape[0]
         self._features = pad(self._features, (0, 0, 0, max(0, needed)), value=-FEATURE_LIMIT)
-        self._levels = pad(self._levels, (0, max(0, needed)), value=LogMel.silence)
+        silence = torch.tensor([[LogMel.silence, -1.0, 0.0]], device=self._device)
+        self._voice = torch.cat([self._voice, silence.expand(max(0, needed), 3)])
         heard = self._complete(frames - self._frames)
         self.reset()
         return heard
@@ -119,8 +127,10 @@ class Driver:
         if rows.shape[0] == 0:
             return
         known = torch.cat([self._rows, rows])
-        self._features = torch.cat([self._features, self.model.features(known)[-rows.shape[0] :]])
-        self._levels = torch.cat([self._levels, rows.mean(1)])
+        heard, new = self.model.hear(known), slice(-rows.shape[0], None)
+        voice = torch.stack([rows.mean(1), heard.level[new], heard.strangeness[new]], dim=1)
+        self._features = torch.cat([self._features, heard.features[new]])
+        self._voice = torch.cat([self._voice, voice])
         # Copies, because a view would keep the whole piece.
         self._rows = known[-CONTEXT_ROWS:].clone()
 
@@ -129,11 +139,16 @@ class Driver:
         if frames < 1:
             return Heard(self._features.new_zeros(0, LANDMARKS, 3), self._features.new_zeros(0))
         windows = self._features.unfold(0, self.model.window_rows, ROWS_PER_FRAME).transpose(1, 2)[:frames]
+        loudness, level, strangeness = self._voice.unfold(0, self.model.window_rows, ROWS_PER_FRAME)[:frames].unbind(1)
+        own = slice(self.model.rows_back, self.model.rows_back + ROWS_PER_FRAME)
+        around = slice(max(0, own.start - AROUND_ROWS), own.stop + AROUND_ROWS)
         used = frames * ROWS_PER_FRAME
-        own = self._levels[self.model.rows_back :][:used].unflatten(0, (frames, ROWS_PER_FRAME))
-        self._features, self._levels = self._features[used:].clone(), self._levels[used:].clone()
+        self._features, self._voice = self._features[used:].clone(), self._voice[used:].clone()
         self._frames += frames
-        return Heard(self.model.landmarks(self.model.coefficients(windows)), own.mean(1))
+        coefficients = self.model.coefficients(windows)
+        coefficients = self.model.follow_syllables(coefficients, level[:, around].mean(1), strangeness[:, own.start])
+        landmarks = self._steadier.advance(self.model.landmarks(coefficients))
+        return Heard(landmarks, loudness[:, own].mean(1))
 
 
 def generate_landmarks(

@@ -1,7 +1,7 @@
 """Which frame of the clip the head, brows and open eyes follow: replayed to and fro, or where the clip's speech is like the new.
 
 The second way cuts the clip's own motion into stretches and joins them anew: from time to time it jumps to the frame before
-which the clip was about as loud, half a second long, as the new sound has just been, and where the head was near to where it is
+which the clip was as loud, a second long, as the new sound has just been, and where the head was near to where it is
 now. Motion graphs do the same by pose alone (Kovar et al. 2002, "Motion graphs"). It reads the past only, so live sound and
 files move the head alike.
 """
@@ -13,14 +13,14 @@ from torch.nn.functional import pad
 
 from r2talker.drive.poses import mirrored_indices
 
-HISTORY = 12
-"""Frames of loudness that are compared (about half a second)."""
+HISTORY = 25
+"""Frames of loudness that are compared (a second)."""
 
 SHORTEST_STRETCH = 25
 """Frames of the clip that are shown in a row at least."""
 
 # Costs are in standard deviations of the clip; a jump must be better than going on by this much.
-_GAIN = 0.5
+_GAIN = 0.2
 _POSE_WEIGHT = 0.5
 _SPEED_WEIGHT = 0.3
 # Having been shown lately costs up to this much, and is forgotten in so many frames.

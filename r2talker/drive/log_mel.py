@@ -31,6 +31,7 @@ class LogMel(nn.Module):
     """
 
     rate = ROW_RATE
+    receptive_samples = _FFT
     silence = -1.0
     margin = (_FFT - HOP) // 2
     """Samples that a row reads on either side of its own frame."""

@@ -6,7 +6,7 @@ and moves to the new voice as it is heard. Only the past is read, and only `CONT
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
@@ -21,6 +21,8 @@ PRIOR_ROWS = 50
 
 _PER_DECIBEL = 1 / 40
 """Log-mel units per decibel, see `LogMel`."""
+
+_OWN, _OTHER = 0.14, 0.22
 
 
 def speech_rows(rows: Float[Tensor, "rows width"], quietest: float | Tensor) -> Bool[Tensor, " rows"]:
@@ -40,15 +42,28 @@ def quietest_speech(rows: Float[Tensor, "rows width"]) -> float:
     return float(torch.quantile(level, 0.95)) - 35 * _PER_DECIBEL
 
 
-def subtract_speaker(
+def speaker_mean(
     rows: Float[Tensor, "rows width"], voice: Float[Tensor, " width"], quietest: float | Tensor
-) -> Float[Tensor, "rows width"]:
-    """Rows minus the running mean of speech, which starts at `voice` with the weight of `PRIOR_ROWS` rows."""
+) -> Float64[Tensor, "rows width"]:
+    """Running mean of speech at each row, which starts at `voice` with the weight of `PRIOR_ROWS` rows."""
     speech = speech_rows(rows, quietest).to(torch.float64)[:, None]
     # Float64 sums, so that differences of long sums are exact to more than float32 shows.
     total = pad((rows * speech).cumsum(0), (0, 0, HISTORY_ROWS, 0))
     count = pad(speech.cumsum(0), (0, 0, HISTORY_ROWS, 0))
     recent_total = total[HISTORY_ROWS:] - total[: rows.shape[0]]
     recent_count = count[HISTORY_ROWS:] - count[: rows.shape[0]]
-    mean = (recent_total + PRIOR_ROWS * voice) / (recent_count + PRIOR_ROWS)
-    return (rows - mean).to(rows.dtype)
+    return (recent_total + PRIOR_ROWS * voice) / (recent_count + PRIOR_ROWS)
+
+
+def strangeness(
+    mean: Float64[Tensor, "rows width"], voice: Float[Tensor, " width"], spread: Float[Tensor, " width"]
+) -> Float[Tensor, " rows"]:
+    """How unlike the training voice the speaker is, 0 to 1, from the colour of the running mean; level does not matter.
+
+    The root mean square difference over the bands, in standard deviations `spread` of the training voice's rows, is about 0.1
+    for the person's own voice on another day and 0.2 to 0.5 for others.
+    """
+    difference = (mean - voice).to(voice.dtype)
+    colour = (difference - difference.mean(1, keepdim=True)) / spread
+    distance = colour.square().mean(1).sqrt()
+    return ((distance - _OWN) / (_OTHER - _OWN)).clamp(0, 1)

@@ -35,17 +35,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def start_graph(make: Callable[[], Any]) -> Any:
-    """Build a graph and feed it one grey picture with the process's stderr closed: its C++ start-up notes know no switch."""
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Close the process's stderr for a while: MediaPipe's C++ start-up notes know no switch."""
     sys.stderr.flush()
     kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(sink, 2)
         with quiet():
-            graph = make()
-            graph.process(np.full((64, 64, 3), 128, np.uint8))
-        return graph
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(sink)
+
+
+def start_graph(make: Callable[[], Any]) -> Any:
+    """Build a graph and feed it one grey picture, muted, so that it says all it has to say."""
+    with muted():
+        graph = make()
+        graph.process(np.full((64, 64, 3), 128, np.uint8))
+    return graph

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from r2talker.ingest.exclusion import parse_exclusion
 from r2talker.settings import require_at_least
 
 REFERENCE_SIZE = 512
@@ -23,8 +24,17 @@ class IngestConfig:
     feature_width: int = 64
     """Bands of the log-mel audio features."""
 
+    model_dir: str | None = None
+    """Folder with 79999_iter.pth, the weights of the face parser BiSeNet, which then tells head, neck and torso apart."""
+    fix_sync: bool = False
+    """Shift the sound by the lag that the report shows, where it is a whole picture or more."""
+    exclude: str | None = None
+    """Pictures to keep out of training, beside those excluded before: numbers and ranges such as 120-140,300; `worst` for those that
+    the report blames; `none` to take back all."""
+
     def __post_init__(self) -> None:
         require_at_least(self, size=16, focal=1, feature_width=1)
+        parse_exclusion(self.exclude or "")
 
     @property
     def focal_pixels(self) -> float:

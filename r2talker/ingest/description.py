@@ -23,7 +23,9 @@ def describe(workspace: Workspace) -> StepResult:
     write_json(folder.transforms("train"), _transforms(workspace, c2w, eyes, range(train)))
     write_json(folder.transforms("val"), _transforms(workspace, c2w, eyes, range(train, frames)))
     clip = workspace.readings("frames")["clip"]
-    landmarks = read_npy(folder.landmark_offsets("train"))
+    excluded = workspace.readings("exclusion")["frames"]
+    kept = np.setdiff1d(np.arange(train), excluded)
+    landmarks = read_npy(folder.landmark_offsets("train"))[kept]
     info = DatasetInfo(
         created_by=f"r2talker {r2talker.__version__}",
         source=Source(file=workspace.video.name, **{**clip, "has_sound": workspace.readings("audio")["has_sound"]}),
@@ -38,13 +40,14 @@ def describe(workspace: Workspace) -> StepResult:
             landmark_std=landmarks.std(0).round(6).tolist(),
             landmark_min=landmarks.min(0).round(6).tolist(),
             landmark_max=landmarks.max(0).round(6).tolist(),
-            eye_mean=float(eyes[:train].mean()),
-            eye_min=float(eyes[:train].min()),
-            eye_max=float(eyes[:train].max()),
+            eye_mean=float(eyes[kept].mean()),
+            eye_min=float(eyes[kept].min()),
+            eye_max=float(eyes[kept].max()),
         ),
         features={NAME: Feature(**workspace.readings("features"))},
         tracking=_quality(workspace),
         settings=asdict(workspace.config),
+        excluded=excluded,
     )
     write_info(folder, info)
     return StepResult(f"{folder.root}: {frames} pictures, {train} of them to train on")
@@ -88,8 +91,21 @@ def _made(workspace: Workspace) -> list[Path]:
 STEP = Step(
     "description",
     1,
-    ("frames", "audio", "landmarks", "masks", "background", "tracking", "expression", "images", "eyes", "features"),
-    ("size", "focal", "seconds", "torso_png", "feature_width"),
+    (
+        "frames",
+        "audio",
+        "landmarks",
+        "masks",
+        "background",
+        "tracking",
+        "expression",
+        "images",
+        "eyes",
+        "features",
+        "exclusion",
+        "sync",
+    ),
+    ("size", "focal", "seconds", "torso_png", "feature_width", "model_dir", "fix_sync", "exclude"),
     describe,
     _made,
 )

@@ -1,8 +1,8 @@
 """Step `eyes`: how far the eyes are open, as the methods read it."""
 
 import numpy as np
-from jaxtyping import Float
 
+from r2talker.data.points import eye_values
 from r2talker.files import write_json
 from r2talker.ingest.step import Step, StepResult, Workspace
 
@@ -17,16 +17,6 @@ def measure_eyes(workspace: Workspace) -> StepResult:
     write_json(workspace.product(_VALUES), [round(float(value), 6) for value in values])
     readings = {"min": round(float(values.min()), 4), "max": round(float(values.max()), 4)}
     return StepResult(f"eye opening {values.min():.2f} to {values.max():.2f} % of the picture", readings)
-
-
-def eye_values(points: Float[np.ndarray, "frames 68 2"], size: int) -> Float[np.ndarray, " frames"]:
-    """Area of both eyes in percent of the picture (upstream.md 2.7)."""
-    return 100 * (_area(points[:, 36:42]) + _area(points[:, 42:48])) / size**2
-
-
-def _area(polygon: Float[np.ndarray, "frames corners 2"]) -> Float[np.ndarray, " frames"]:
-    following = np.roll(polygon, -1, axis=1)
-    return np.abs((polygon[..., 0] * following[..., 1] - following[..., 0] * polygon[..., 1]).sum(1)) / 2
 
 
 STEP = Step("eyes", 1, ("landmarks",), ("size",), measure_eyes, lambda workspace: [workspace.product(_VALUES)])

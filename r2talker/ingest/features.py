@@ -31,4 +31,4 @@ def _path(workspace: Workspace) -> Path:
     return workspace.folder.root / _FILE
 
 
-STEP = Step("features", 1, ("frames", "audio"), ("feature_width",), make_features, lambda workspace: [_path(workspace)])
+STEP = Step("features", 1, ("frames", "sync"), ("feature_width",), make_features, lambda workspace: [_path(workspace)])

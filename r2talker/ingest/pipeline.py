@@ -1,5 +1,6 @@
 """The whole of ingest: its steps in order, each skipped when current and redone when stale."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from r2talker.data.folder import DatasetFolder, DatasetInfo, read_info
@@ -8,6 +9,7 @@ from r2talker.ingest import (
     audio,
     background,
     description,
+    excluded,
     expression,
     eyes,
     features,
@@ -15,9 +17,13 @@ from r2talker.ingest import (
     images,
     landmarks,
     masks,
+    sync,
     tracking,
 )
 from r2talker.ingest.config import IngestConfig
+from r2talker.ingest.excluded import resolve_exclusion
+from r2talker.ingest.networks.parsing import with_parser
+from r2talker.ingest.report import inspection, page
 from r2talker.ingest.step import Step, Workspace, digest_file, fingerprint, is_current, perform
 from r2talker.progress import Progress, Silent
 
@@ -29,11 +35,15 @@ STEPS: tuple[Step, ...] = (
     landmarks.STEP,
     tracking.STEP,
     expression.STEP,
+    sync.STEP,
     eyes.STEP,
-    masks.STEP,
+    with_parser(masks.STEP),
     background.STEP,
     images.STEP,
+    inspection.STEP,
+    excluded.STEP,
     features.STEP,
+    page.STEP,
     description.STEP,
 )
 """Every step after the steps it needs."""
@@ -58,6 +68,8 @@ def run_steps(workspace: Workspace, *, last: str | None = None) -> list[str]:
         raise R2TalkerError(f"{root} exists and is not a dataset; choose another folder")
     clip = digest_file(workspace.video)
     _mark_as_dataset(root)
+    exclude = resolve_exclusion(root, clip, workspace.config.exclude or "")
+    workspace = replace(workspace, config=replace(workspace.config, exclude=exclude))
     fingerprints: dict[str, str] = {}
     ran: list[str] = []
     for step in STEPS:

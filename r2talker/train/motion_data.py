@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from r2talker.drive.lips import lip_distances
 from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME
 from r2talker.drive.motion import BROWS, EYELIDS, LANDMARKS, MotionModel
 from r2talker.drive.speaker import quietest_speech
@@ -13,9 +14,6 @@ from r2talker.train.motion_augment import alter_sound, coloured_noise
 
 RUN = 4
 """Consecutive frames that are drawn together, so that velocities can be compared."""
-
-LIP_PAIRS = ((62, 66, 1), (61, 67, 1), (63, 65, 1), (51, 57, 1), (48, 54, 0))
-"""Inner lip opening at its middle and both sides, outer lip height, mouth width: upper or left point, other point, axis."""
 
 CLOSED_QUANTILE = 0.08
 _FRAME_SAMPLES = HOP * ROWS_PER_FRAME
@@ -53,13 +51,6 @@ class MotionData:
     lips: Float[Tensor, "components pairs"]
 
 
-def lip_distances(landmarks: Float[Tensor, "frames 68 3"]) -> Float[Tensor, "frames pairs"]:
-    """Signed distances of LIP_PAIRS, up to a constant of the person when given displacements."""
-    return torch.stack(
-        [(landmarks[:, a, axis] - landmarks[:, b, axis]) * (1 if axis else -1) for a, b, axis in LIP_PAIRS], dim=1
-    )
-
-
 def learn_person(model: MotionModel, landmarks: Float[Tensor, "frames 68 3"], eye: Float[Tensor, " frames"] | None) -> Person:
     """Fill the model's landmark statistics from the training frames.
 
@@ -83,6 +74,8 @@ def learn_person(model: MotionModel, landmarks: Float[Tensor, "frames 68 3"], ey
     model.landmark_mean.copy_(mean)
     model.landmark_min.copy_(landmarks.amin(0))
     model.landmark_max.copy_(landmarks.amax(0))
+    model.known.copy_(landmarks[torch.linspace(0, landmarks.shape[0] - 1, model.config.remembered).long()])
+    model.pace.copy_(landmarks[:, _MOUTH].diff(dim=0).square().mean().sqrt())
     if eye is not None:
         _learn_eyelids(model, landmarks - mean, eye)
     coefficients = torch.zeros(landmarks.shape[0], model.config.components)
@@ -152,7 +145,7 @@ def gather_motion_data(
 
 
 def _windows(model: MotionModel, samples: Float[Tensor, " samples"], frames: int) -> Float[Tensor, "frames window bands"]:
-    return model.windows(model.features(model.log_mel(samples)), frames)
+    return model.unmoved(model.windows(model.hear(model.log_mel(samples)).features, frames))
 
 
 def _silent_windows(

@@ -21,7 +21,11 @@ UNITS = {
     "serve": ("25 pictures per second", "needs a token", "minutes", "Largest request body", "writes a wav file"),
     "evaluate": ("held-out", "evaluation.json"),
     "features": ("(T, 16, K)", "50 Hz", "output_graph.pb"),
+    "train-motion": ("Dataset folders", "Stop after this many seconds"),
+    "evaluate-motion": ("Seconds at the end", "held-out frames"),
     "info": ("Avatar or dataset folder",),
+    "convert-bfm": ("01_MorphableModel.mat", "about 120 MB"),
+    "track-bfm": ("Focal length in pixels", "Side in pixels"),
     "demo": ("minutes on two CPU cores",),
 }
 
@@ -71,7 +75,7 @@ def test_the_overview_names_every_command(command: Command) -> None:
         assert (outcome.code, outcome.out, outcome.err) == (0, usage() + "\n", "")
     for verb, text in VERBS.items():
         assert re.search(rf"^  {verb} +{re.escape(text)}$", usage(), re.MULTILINE)
-        assert callable(import_module(f"r2talker.cli.{verb}").main)
+        assert callable(import_module(f"r2talker.cli.{verb.replace('-', '_')}").main)
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy.io import wavfile
 
-from r2talker.data.dataset import Dataset, read_dataset, read_pictures, torso_over_background
+from r2talker.data.dataset import Dataset, read_dataset, read_pictures, stand_ins, torso_over_background
 from r2talker.data.folder import DatasetFolder, read_info, write_info
 from r2talker.data.sound import read_pcm
 from r2talker.errors import R2TalkerError
@@ -153,6 +153,35 @@ def test_the_description_survives_a_round_trip(data: Dataset, tmp_path: Path) ->
     assert read_info(folder) == data.info
 
 
+class TestExcludedFrames:
+    """An excluded frame keeps its place and shows its neighbour of the same split."""
+
+    @pytest.fixture
+    def excluding(self, copy: DatasetFolder) -> Dataset:
+        edit_json(copy.info, lambda value: value.update(excluded=[0, 10, 11, 12, TRAIN_FRAMES, FRAMES - 1]))
+        return read_dataset(copy.root)
+
+    def test_neighbours_stand_in(self, excluding: Dataset, data: Dataset) -> None:
+        changed = {k: n for k, n in enumerate(excluding.numbers) if k != n}
+        assert changed == {0: 1, 10: 9, 11: 9, 12: 13, TRAIN_FRAMES: TRAIN_FRAMES + 1, FRAMES - 1: FRAMES - 2}
+        for frame, other in changed.items():
+            for name in ("c2w", "eye", "displacements", "pixels"):
+                assert torch.equal(getattr(excluding, name)[frame], getattr(data, name)[other])
+            assert torch.equal(excluding.audio["mel"][frame], data.audio["mel"][other])
+
+    def test_their_pictures_are_never_read(self, excluding: Dataset, data: Dataset) -> None:
+        for name in ("gt_imgs/11.jpg", "torso_imgs/11.webp", "parsing/11.png"):
+            (excluding.folder.root / name).unlink()
+        shown = read_pictures(excluding, range(FRAMES))
+        assert torch.equal(shown.truth[11], read_pictures(data, [9]).truth[0])
+
+    def test_a_split_of_its_own(self) -> None:
+        assert stand_ins(6, 4, {0, 3, 4}) == [0, 0, 3, 3, 4, 4]
+        assert stand_ins(6, 4, {2}) == [2] * 6
+        with pytest.raises(R2TalkerError, match="every frame"):
+            stand_ins(6, 4, set())
+
+
 Damage = Callable[[DatasetFolder], object]
 DAMAGES: dict[str, tuple[Damage, str, str]] = {
     # what happens to the folder; the file that the answer names; what it says
@@ -232,10 +261,15 @@ def test_sound_comes_back(tmp_path: Path) -> None:
     assert read_pcm(tmp_path / "a.wav").tolist() == [0, 0.5, -1, 32767 / 32768]
 
 
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    wavfile.write(tmp_path / "a.wav", 16000, np.array([[0, 16384], [-32768, 0]], np.int16))
+    assert read_pcm(tmp_path / "a.wav").tolist() == [0.25, -0.5]
+
+
 @pytest.mark.parametrize(
     ("rate", "samples"),
-    [(8000, np.zeros(9, np.int16)), (16000, np.zeros((9, 2), np.int16)), (16000, np.zeros(9, np.float32)), (16000, None)],
-    ids=["8 kHz", "stereo", "float", "text"],
+    [(8000, np.zeros(9, np.int16)), (16000, np.zeros(9, np.float32)), (16000, None)],
+    ids=["8 kHz", "float", "text"],
 )
 def test_sound_of_another_kind_is_refused(tmp_path: Path, rate: int, samples: np.ndarray | None) -> None:
     path = tmp_path / "aud.wav"

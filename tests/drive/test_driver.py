@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.nn.functional import pad
 
 from r2talker.drive.config import MotionConfig
 from r2talker.drive.driver import BLOCK_SAMPLES, Driver, generate_landmarks, listen_through
 from r2talker.drive.log_mel import frame_count
 from r2talker.drive.motion import MotionModel
+from r2talker.drive.steadier import Steadier
 from r2talker.errors import R2TalkerError
 from tests.tolerances import assert_close
 
@@ -19,8 +21,10 @@ def model() -> MotionModel:
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = MotionModel(MotionConfig(hidden=32, members=2, components=5)).eval()
+        model = MotionModel(MotionConfig(hidden=32, members=2, components=5, remembered=20)).eval()
     model.basis.copy_(torch.randn(model.basis.shape, generator=generator) * 0.1)
+    model.known.copy_(torch.randn(model.known.shape, generator=generator) * 0.1)
+    model.pace.fill_(0.05)
     model.band_std.fill_(0.2)
     model.landmark_min.fill_(-10)
     model.landmark_max.fill_(10)
@@ -55,8 +59,12 @@ def test_pieces_give_what_the_whole_gives(model: MotionModel, sound: torch.Tenso
 
 
 def test_the_whole_is_what_the_networks_say_of_all_rows_at_once(model: MotionModel, sound: torch.Tensor) -> None:
-    features = model.features(model.log_mel(sound))
-    expected = model.landmarks(model.coefficients(model.windows(features, frame_count(len(sound)))))
+    heard, frames = model.hear(model.log_mel(sound)), frame_count(len(sound))
+    level = pad(heard.level, (2, 4), value=-1.0).unfold(0, 6, 2).mean(1)[:frames]
+    coefficients = model.coefficients(model.windows(heard.features, frames))
+    coefficients = model.follow_syllables(coefficients, level, heard.strangeness[::2][:frames])
+    expected = Steadier(model.pace.item(), model.config.tremble).advance(model.landmarks(coefficients))
+    assert heard.strangeness.max() == 1
     assert_close(generate_landmarks(model, sound), expected, "streamed landmarks")
 
 

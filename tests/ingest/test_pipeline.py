@@ -17,6 +17,8 @@ from r2talker.ingest.step import Workspace
 from r2talker.progress import Silent
 from tests.tiny import SIZE
 
+AFTER_TRACKING = ["expression", "sync", "inspection", "exclusion", "features", "report", "description"]
+
 
 @pytest.fixture
 def workspace(dataset: DatasetFolder, clip: Path, tmp_path: Path) -> Workspace:
@@ -69,7 +71,7 @@ def test_a_changed_setting_redoes_what_reads_it_and_what_follows(workspace: Work
 def test_a_new_version_of_a_step_redoes_what_needs_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = [replace(step, version=99) if step.name == "tracking" else step for step in STEPS]
     monkeypatch.setattr(pipeline, "STEPS", steps)
-    assert run_steps(workspace) == ["tracking", "expression", "description"]
+    assert run_steps(workspace) == ["tracking", *AFTER_TRACKING]
 
 
 def test_a_missing_file_is_made_again(workspace: Workspace) -> None:
@@ -83,7 +85,7 @@ def test_an_interrupted_run_is_unfinished_and_goes_on(workspace: Workspace) -> N
     with pytest.raises(KeyboardInterrupt):
         run_steps(replace(wider, progress=Interrupting("expression")))
     assert not workspace.folder.info.exists()
-    assert run_steps(wider) == ["expression", "description"]
+    assert run_steps(wider) == AFTER_TRACKING
     assert workspace.folder.info.exists()
 
 

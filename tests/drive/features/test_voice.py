@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from r2talker.drive.features.feature import AudioFeature
 from r2talker.drive.features.voice import Voice
+from r2talker.drive.log_mel import LogMel
 from tests.tolerances import assert_close
 
 RATE = 16000
@@ -40,6 +42,12 @@ def test_energy_is_the_log_of_the_power() -> None:
 @pytest.mark.parametrize(("samples", "rows"), [(0, 0), (1, 1), (320, 1), (321, 2), (16000, 50)])
 def test_every_begun_row_counts(samples: int, rows: int) -> None:
     assert Voice()(torch.zeros(samples)).shape == (rows, Voice.width)
+
+
+def test_features_without_a_download_say_what_they_are() -> None:
+    features: list[AudioFeature] = [LogMel(24), Voice()]
+    assert [(f.rate, f.width, f.receptive_samples) for f in features] == [(50, 24, 512), (50, 3, 704)]
+    assert [f(torch.zeros(3200)).shape for f in features] == [(10, 24), (10, 3)]
 
 
 def test_a_row_depends_on_its_receptive_field_only() -> None:

@@ -4,13 +4,16 @@ Recordings are often a frame or two out of step. The predictor is linear (ridge)
 its held-out correlation has a broad hump whose centre is compared with that of clips in step.
 """
 
+import math
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, pad
 
+from r2talker.drive.lips import lip_distances
 from r2talker.drive.log_mel import ROWS_PER_FRAME, LogMel
-from r2talker.train.motion_data import lip_distances
 
 MOST_FRAMES = 4
 FEWEST_FRAMES = 200
@@ -28,23 +31,41 @@ _HUMP_SHARE = 0.6
 _DOUBT = 0.25
 
 
+@dataclass(frozen=True)
+class SoundLag:
+    """frames: by which the sound comes late (negative: early). late: the same before rounding, NaN where nothing can be told.
+
+    rows, scores: how well the sound, moved by so many 20 ms rows, predicts the lips (mean held-out correlation).
+    """
+
+    frames: int
+    late: float
+    rows: Int[Tensor, " lags"]
+    scores: Float[Tensor, " lags"]
+
+
 def find_sound_lag(samples: Float[Tensor, " samples"], landmarks: Float[Tensor, "frames 68 3"]) -> int:
     """Frames by which the sound comes late (negative: early), at most 4; 0 where the clip or the sound says too little
     and where less than three quarters of a frame is seen."""
+    return measure_sound_lag(samples, landmarks).frames
+
+
+def measure_sound_lag(samples: Float[Tensor, " samples"], landmarks: Float[Tensor, "frames 68 3"]) -> SoundLag:
+    """The lag, and the curve that it was read from; without the curve for clips below FEWEST_FRAMES."""
     if landmarks.shape[0] < FEWEST_FRAMES:
-        return 0
+        return SoundLag(0, math.nan, torch.zeros(0, dtype=torch.int64), torch.zeros(0))
     lips = lip_distances(landmarks)
     lips = lips - avg_pool1d(pad(lips.T[:, None], (_SECOND // 2,) * 2, mode="replicate"), _SECOND, stride=1)[:, 0].T
     lips = lips / lips.std(0).clamp_min(1e-9)
-    rows = LogMel(24)(samples)
-    lags = torch.arange(-8, 14, 2)
-    score = torch.tensor([_predictability(rows, lips, int(lag)) for lag in lags])
-    if score.max() < _WEAKEST:
-        return 0
-    hump = (score - _HUMP_SHARE * score.max()).clamp_min(0)
-    late = (float((hump * lags).sum() / hump.sum()) - IN_STEP_ROWS) / ROWS_PER_FRAME
-    frames = int(abs(late) + _DOUBT)
-    return min(frames, MOST_FRAMES) * (1 if late > 0 else -1)
+    bands = LogMel(24)(samples)
+    rows = torch.arange(-8, 14, 2)
+    scores = torch.tensor([_predictability(bands, lips, int(row)) for row in rows])
+    if scores.max() < _WEAKEST:
+        return SoundLag(0, math.nan, rows, scores)
+    hump = (scores - _HUMP_SHARE * scores.max()).clamp_min(0)
+    late = (float((hump * rows).sum() / hump.sum()) - IN_STEP_ROWS) / ROWS_PER_FRAME
+    frames = min(int(abs(late) + _DOUBT), MOST_FRAMES)
+    return SoundLag(frames if late > 0 else -frames, late, rows, scores)
 
 
 def _predictability(rows: Float[Tensor, "rows bands"], lips: Float[Tensor, "frames pairs"], lag: int) -> float:

@@ -1,0 +1,1 @@
+"""Dataset folders that other tools made, opened as they are."""

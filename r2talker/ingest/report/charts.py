@@ -1,0 +1,203 @@
+"""Curves over time as inline SVG. All share one horizontal scale, so that they can be read beneath each other."""
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from r2talker.ingest.step import FPS
+
+WIDTH, LEFT, RIGHT = 1000, 46, 8
+_TOP, _BOTTOM = 8, 20
+# More points than this cannot be told apart on a screen.
+_MOST_POINTS = 1600
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart: one value per picture."""
+
+    name: str
+    values: Float[np.ndarray, " frames"]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Pictures [first, end) that are shaded; `kind` is a class of the page's style."""
+
+    first: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What one chart shows. marks: pictures that get a dot on the first curve. limit: a dashed level."""
+
+    title: str
+    unit: str
+    curves: Sequence[Curve]
+    bands: Sequence[Band] = ()
+    marks: Sequence[int] = ()
+    limit: float | None = None
+    height: int = 130
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Maps values to the height of the drawing."""
+
+    low: float
+    high: float
+    height: int
+    ticks: list[float] = field(default_factory=list)
+
+    def y(self, value: float) -> float:
+        return _TOP + (self.high - value) / (self.high - self.low) * (self.height - _TOP - _BOTTOM)
+
+
+def draw_chart(chart: Chart) -> str:
+    """A `<figure>` with a heading, a legend, and the curves over the pictures' time."""
+    frames = len(chart.curves[0].values)
+    values = np.concatenate([curve.values for curve in chart.curves])
+    levels = [float(values.min()), float(values.max())] + ([] if chart.limit is None else [chart.limit])
+    scale = _fit_scale(min(levels), max(levels), chart.height)
+    parts = [_bands(chart.bands, frames, chart.height), _grid(scale), _seconds(frames, chart.height)]
+    if chart.limit is not None:
+        level = scale.y(chart.limit)
+        parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}"/>')
+    for number, curve in enumerate(chart.curves):
+        parts.append(f'<polyline class="c{number}" points="{_points(curve.values, scale)}"/>')
+    for frame in chart.marks:
+        height = scale.y(float(chart.curves[0].values[frame]))
+        parts.append(f'<circle class="mark" cx="{place(frame, frames):.1f}" cy="{height:.1f}" r="3.5"/>')
+    return _figure(chart, frames, "".join(parts))
+
+
+def draw_waveform(
+    samples: Float[np.ndarray, " samples"], frames: int, bands: Sequence[Band], *, title: str, height: int = 90
+) -> str:
+    """A `<figure>` of the sound's envelope under the same time axis."""
+    columns = min(_MOST_POINTS // 2, frames * 4)
+    pieces = np.array_split(samples, columns)
+    peak = max(float(np.abs(samples).max()), 1e-4)
+    middle, half = _TOP + (height - _TOP - _BOTTOM) / 2, (height - _TOP - _BOTTOM) / 2
+    upper = [(float(piece.max()) if len(piece) else 0.0) / peak for piece in pieces]
+    lower = [(float(piece.min()) if len(piece) else 0.0) / peak for piece in pieces]
+    x = np.linspace(LEFT, WIDTH - RIGHT, columns)
+    outline = [f"{a:.1f},{middle - half * b:.1f}" for a, b in zip(x, upper, strict=True)]
+    outline += [f"{a:.1f},{middle - half * b:.1f}" for a, b in zip(x[::-1], lower[::-1], strict=True)]
+    parts = [_bands(bands, frames, height), _seconds(frames, height), f'<polygon class="wave" points="{" ".join(outline)}"/>']
+    decibel = 20 * math.log10(peak)
+    chart = Chart(title, "", [], height=height, note=f"loudest sample {decibel:.0f} dB of full scale")
+    return _figure(chart, frames, "".join(parts))
+
+
+def draw_sync(rows: Sequence[int], scores: Sequence[float], best: float | None, in_step: float, height: int = 150) -> str:
+    """A `<figure>` of how well the sound predicts the lips when it is moved; `best` and `in_step` are rows of 20 ms."""
+    milliseconds = [20 * (row - in_step) for row in rows]
+    scale = _fit_scale(min(0.0, *scores), max(scores), height)
+    first, last = milliseconds[0], milliseconds[-1]
+
+    def x(value: float) -> float:
+        return LEFT + (value - first) / (last - first) * (WIDTH - LEFT - RIGHT)
+
+    parts = [_grid(scale)]
+    for tick in range(math.ceil(first / 40) * 40, int(last) + 1, 40):
+        parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{height - 5}" text-anchor="middle">{_signed(tick)} ms</text>')
+    points = " ".join(f"{x(a):.1f},{scale.y(b):.1f}" for a, b in zip(milliseconds, scores, strict=True))
+    parts.append(f'<polyline class="c0" points="{points}"/>')
+    parts += [
+        f'<circle class="dot" cx="{x(a):.1f}" cy="{scale.y(b):.1f}" r="3"/>' for a, b in zip(milliseconds, scores, strict=True)
+    ]
+    for kind, row in (("instep", in_step), ("best", best)):
+        if row is not None:
+            at = x(min(max(20 * (row - in_step), first), last))
+            parts.append(f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>')
+    keys = "".join(
+        f'<span><i class="key {kind}"></i>{text}</span>' for kind, text in (("instep", "in step"), ("best", "this clip"))
+    )
+    heading = f'<figcaption><b>How well the sound, moved, predicts the lips</b><span class="legend">{keys}</span></figcaption>'
+    return f'<figure class="chart">{heading}<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg></figure>'
+
+
+def place(frame: float, frames: int) -> float:
+    """Column of a picture in a drawing."""
+    return LEFT + frame / max(frames - 1, 1) * (WIDTH - LEFT - RIGHT)
+
+
+def _signed(value: int) -> str:
+    return f"{value:+d}" if value else "0"
+
+
+def _figure(chart: Chart, frames: int, drawing: str) -> str:
+    keys = "".join(f'<span><i class="key c{k}"></i>{html.escape(curve.name)}</span>' for k, curve in enumerate(chart.curves))
+    unit = f" <small>{html.escape(chart.unit)}</small>" if chart.unit else ""
+    note = f'<span class="note">{html.escape(chart.note)}</span>' if chart.note else ""
+    heading = f'<figcaption><b>{html.escape(chart.title)}</b>{unit}{note}<span class="legend">{keys}</span></figcaption>'
+    cursor = f'<line class="cursor" y1="{_TOP}" y2="{chart.height - _BOTTOM}" x1="-9" x2="-9"/>'
+    return (
+        f'<figure class="chart time" data-frames="{frames}">{heading}'
+        f'<svg viewBox="0 0 {WIDTH} {chart.height}" role="img">{drawing}{cursor}</svg></figure>'
+    )
+
+
+def _fit_scale(low: float, high: float, height: int) -> _Scale:
+    """A scale with a little air around [low, high] and ticks at round numbers."""
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    step = _round_step((high - low) / 4)
+    ticks = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    air = 0.06 * (high - low)
+    return _Scale(low - air, high + air, height, ticks)
+
+
+def _round_step(rough: float) -> float:
+    """The next of 1, 2, 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+
+
+def _grid(scale: _Scale) -> str:
+    lines = []
+    for tick in scale.ticks:
+        level = scale.y(tick)
+        lines.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}"/>')
+        lines.append(f'<text class="tick" x="{LEFT - 6}" y="{level + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
+    return "".join(lines)
+
+
+def _seconds(frames: int, height: int) -> str:
+    """Ticks of the time axis."""
+    seconds = frames / FPS
+    step = max(1.0, _round_step(seconds / 12))
+    marks = []
+    for k in range(int((frames - 1) / FPS / step) + 1):
+        x = place(k * step * FPS, frames)
+        marks.append(f'<text class="tick" x="{x:.1f}" y="{height - 5}" text-anchor="middle">{k * step:g} s</text>')
+    return "".join(marks)
+
+
+def _bands(bands: Sequence[Band], frames: int, height: int) -> str:
+    shades = []
+    for band in bands:
+        left, right = place(band.first - 0.5, frames), place(band.end - 0.5, frames)
+        left, right = max(left, LEFT), min(max(right, left + 2), WIDTH - RIGHT)
+        shades.append(
+            f'<rect class="{band.kind}" x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{height - _TOP - _BOTTOM}"/>'
+        )
+    return "".join(shades)
+
+
+def _points(values: Float[np.ndarray, " frames"], scale: _Scale) -> str:
+    """Points of a line; of many pictures only the highest and the lowest of every bin."""
+    frames = len(values)
+    index = np.arange(frames)
+    if frames > _MOST_POINTS:
+        parts = np.array_split(index, _MOST_POINTS // 2)
+        index = np.array(sorted({int(part[pick]) for part in parts for pick in (values[part].argmin(), values[part].argmax())}))
+    return " ".join(f"{place(int(k), frames):.1f},{scale.y(float(values[k])):.1f}" for k in index)
