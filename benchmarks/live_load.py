@@ -33,7 +33,7 @@ class Load:
         self.name, self._stage, self._side, self._encode = name, stage, side, encode
         self.delays: list[float] = []
         self.dropped = 0
-        self._performer = Performer(stage.avatar, wait=1)
+        self._performer = Performer(stage.actor, wait=1)
         self.ahead = self._performer.ahead / RATE
         self._encoder: Any = None
         self._pool = ThreadPoolExecutor(1)
@@ -49,8 +49,7 @@ class Load:
             session.push(rng.integers(-3000, 3000, round(PIECE * RATE)).astype(np.int16))
             arrived = time.monotonic()
             for planned in session.plan(arrived):
-                with self._stage.turn():
-                    moved = self._performer.perform(planned)
+                moved = self._performer.perform(planned)
                 view = View(Look(), self._side or self._stage.side(time.monotonic()))
                 late = arrived + 10 * FRAME_SECONDS
                 order = Order(self.name, planned, moved, view, partial(is_past, late), self._taker(arrived), self._miss)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -37,4 +38,6 @@ def main(arguments: Sequence[str]) -> None:
     library.stage(library.first)
     server = WebServer(make_server_app(library, config), config)
     print(f"the studio is open at {server.address}{'#token=...' if config.token else ''}; Ctrl-C closes it")
-    server.run()
+    # Ctrl-C is how a studio is meant to end.
+    with suppress(KeyboardInterrupt):
+        server.run()

@@ -7,7 +7,7 @@ from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder
 from r2talker.errors import R2TalkerError
 from r2talker.live.messages import Look
-from r2talker.live.performer import Performer
+from r2talker.live.performer import Performer, on_cpu
 from r2talker.live.session import Session
 from r2talker.live.stage import Stage
 from r2talker.live.views import Drawer, View
@@ -62,6 +62,6 @@ class Library:
 
 def _warm_up(avatar: Avatar) -> None:
     """Draw once, so that what is compiled at first use does not make the first listener wait. R2TalkerError: it cannot speak live."""
-    performer = Performer(avatar)
+    performer = Performer(on_cpu(avatar))
     moved = [performer.perform(planned) for planned in Session(performer.ahead, 0.0).plan(0.0)]
     Drawer(avatar, batch=1).draw(moved, View(Look(), 64))

@@ -15,7 +15,7 @@ from jaxtyping import Int16, UInt8
 from r2talker.errors import R2TalkerError
 from r2talker.live.messages import Blink, Interrupt, Interrupted, Look, Microphone, Played, Recorded, Refused, Report, Welcome
 from r2talker.live.metrics import Metrics
-from r2talker.live.performer import Moved, Performer
+from r2talker.live.performer import Performer
 from r2talker.live.session import FRAME_RATE, RATE, Planned, Session
 from r2talker.live.stage import Order, Stage
 from r2talker.live.views import View, check_look
@@ -179,12 +179,7 @@ class Listener:
         self.sink.sound(planned)
         self._record("sound", planned.sound, planned.number)
         eye = None if self.look.eye < 0 else self.look.eye
-
-        def perform() -> Moved:
-            with stage.turn():
-                return performer.perform(planned, eye=eye)
-
-        moved = await self._loop.run_in_executor(self._pool, perform)
+        moved = await self._loop.run_in_executor(self._pool, lambda: performer.perform(planned, eye=eye))
         if session is not self.session:
             return
         self._side = self.look.size or stage.side(time.monotonic())
@@ -302,8 +297,7 @@ class Listener:
 
 def make_performer(stage: Stage, wait: int) -> Performer:
     """A performer that blinks as no other; takes some tenths of a second, so not for the event loop. wait: see `Performer`."""
-    with stage.turn():
-        return Performer(stage.avatar, seed=secrets.randbits(24), wait=wait)
+    return Performer(stage.actor, seed=secrets.randbits(24), wait=wait)
 
 
 def pcm_samples(content: bytes) -> Int16[np.ndarray, " samples"]:

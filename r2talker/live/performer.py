@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +13,7 @@ from r2talker.avatar import Avatar
 from r2talker.conditions import window_conditions
 from r2talker.drive.blinks import learn_blinks
 from r2talker.drive.head_motion import rotation_matrix
-from r2talker.drive.life import Life, LifeStyle
+from r2talker.drive.life import Life, LifeStyle, Track
 from r2talker.drive.log_mel import LogMel
 from r2talker.drive.motion import BROWS, EYELIDS
 from r2talker.live.ear import make_ear
@@ -43,8 +44,18 @@ class _Frame:
     c2w: Tensor
 
 
+def on_cpu(avatar: Avatar) -> Avatar:
+    """The avatar with what performers use on the CPU, where such small steps are quicker and wait for no other listener's pictures."""
+    if avatar.device.type == "cpu":
+        return avatar
+    track, motion = avatar.track, avatar.motion
+    loudness = None if track.loudness is None else track.loudness.cpu()
+    moved = Track(track.c2w.cpu(), track.eye.cpu(), track.displacements.cpu(), loudness)
+    return replace(avatar, track=moved, motion=None if motion is None else deepcopy(motion).cpu())
+
+
 class Performer:
-    """Lives from frame to frame. Not to be used by two threads at once."""
+    """Lives from frame to frame, on the avatar's device (see `on_cpu`). Not to be used by two threads at once."""
 
     def __init__(self, avatar: Avatar, *, seed: int = 0, wait: int | None = None) -> None:
         """wait: frames after its own that a landmark window waits for; the last known stands for the rest. None waits for all."""

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from r2talker.avatar import Avatar
 from r2talker.live.pace import Pace, sides
-from r2talker.live.performer import Moved
+from r2talker.live.performer import Moved, on_cpu
 from r2talker.live.session import FRAME_SECONDS, Planned
 from r2talker.live.views import Drawer, View
 
@@ -35,11 +35,14 @@ class Order:
 
 
 class Stage:
-    """Draws the newest order of every listener; an order that another replaces before its turn is missed, never queued."""
+    """Draws the newest order of every listener; an order that another replaces before its turn is missed, never queued.
+
+    actor: the avatar as the listeners' performers use it.
+    """
 
     def __init__(self, avatar: Avatar, *, name: str = "stage", gpu: AbstractContextManager[object] | None = None) -> None:
         """gpu: lock that all who use the avatar's GPU share."""
-        self.avatar = avatar
+        self.avatar, self.actor = avatar, on_cpu(avatar)
         self._gpu = threading.Lock() if gpu is None else gpu
         self.pace = Pace(sides(avatar.info.size), avatar.info.size, FRAME_SECONDS)
         self.error: str | None = None
@@ -53,7 +56,7 @@ class Stage:
         self._thread.start()
 
     def turn(self) -> AbstractContextManager[object]:
-        """To be held while the avatar's tensors are used: recording a GPU's graph fails when another thread uses that GPU meanwhile.
+        """To be held while the avatar's own tensors are used: recording a GPU's graph fails when another thread uses that GPU meanwhile.
 
         A CPU serves all at once.
         """

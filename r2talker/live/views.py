@@ -104,20 +104,21 @@ class Drawer:
     @torch.no_grad()
     def draw(self, moved: Sequence[Moved], view: View) -> list[UInt8[np.ndarray, "side side 3"]]:
         """Pictures of at most `batch` frames under one view."""
-        codes = self.avatar.model.head.contract.encode(torch.stack([one.window for one in moved]))
-        poses = [self._pose(one, view.look) for one in moved]
+        device = self.avatar.device
+        codes = self.avatar.model.head.contract.encode(torch.stack([one.window for one in moved]).to(device))
+        poses = torch.stack([self._pose(one, view.look) for one in moved]).to(device)
+        eyes = torch.stack([one.eye for one in moved]).to(device)
         if view.plain:
-            eyes = torch.stack([one.eye for one in moved])
-            drawn = list(self._renderer(view).draw(codes, eyes, torch.stack(poses)).cpu().numpy().copy())
+            drawn = list(self._renderer(view).draw(codes, eyes, poses).cpu().numpy().copy())
         else:
-            drawn = [self._draw_one(*one, view) for one in zip(codes, moved, poses, strict=True)]
+            drawn = [self._draw_one(*one, view) for one in zip(codes, eyes, poses, strict=True)]
         if view.look.landmarks and self.avatar.model.drives_landmarks:
             for picture, one, pose in zip(drawn, moved, poses, strict=True):
                 self._mark(picture, one, self._camera(pose, view))
         return drawn
 
     def _pose(self, moved: Moved, look: Look) -> Tensor:
-        return moved.c2w if look.pose < 0 else self.avatar.track.c2w[look.pose]
+        return (moved.c2w if look.pose < 0 else self.avatar.track.c2w[look.pose]).cpu()
 
     def _renderer(self, view: View) -> Renderer:
         known = self._renderers.pop(view.key, None)
@@ -142,13 +143,13 @@ class Drawer:
             plate = view.backdrop
         return cv2.resize(plate, (view.side, view.side), interpolation=cv2.INTER_AREA)
 
-    def _draw_one(self, code: Tensor, moved: Moved, pose: Tensor, view: View) -> UInt8[np.ndarray, "side side 3"]:
+    def _draw_one(self, code: Tensor, eye: Tensor, pose: Tensor, view: View) -> UInt8[np.ndarray, "side side 3"]:
         model, settings = self.avatar.model, self._settings(view.look)
         plate = torch.from_numpy(self._plate(view)).to(self.avatar.device).float() / 255
         # The torso is a picture, not a body: it stays where the tracked camera sees it.
         behind = blend_torso(model, self.avatar.camera(pose, view.side), plate, settings)
         camera = self._camera(pose, view)
-        frame = FrameCode(code, moved.eye, model.head.individual_codes[view.look.code])
+        frame = FrameCode(code, eye, model.head.individual_codes[view.look.code])
         traced = render_rays(model.head, model.occupancy, generate_rays(camera), frame, behind.reshape(-1, 3), settings)
         shape = (view.side, view.side)
         distance = traced.distance / traced.opacity.clamp_min(SOLID)

@@ -131,6 +131,20 @@ def until(page: Page, wanted: Callable[[np.ndarray], bool], seconds: float = 15.
 
 
 @needs_browser
+def test_the_page_says_that_a_token_is_needed_and_takes_it(serve: Callable[..., Client]) -> None:
+    token = "0123456789abcdef"
+    port = serve(token=token).port
+    with browser() as page:
+        page.open(f"http://127.0.0.1:{port}/")
+        page.wait("window.studio && document.getElementById('notice').textContent === 'the token is missing or wrong'")
+        page.open("about:blank")
+        page.open(f"http://127.0.0.1:{port}/#token={token}")
+        page.wait("window.studio && studio.player.lastNumber > 3")
+        # It does not stay in the address, where others would see it.
+        assert page.run("location.hash") == ""
+
+
+@needs_browser
 class TestBrowser:
     def test_pictures_move_and_sound_runs(self, page: Page) -> None:
         first = page.run("studio.player.lastNumber")

@@ -189,3 +189,18 @@ def test_late_and_impossible_orders_are_missed_and_the_stage_goes_on(avatar: "Av
         stage.close()
     assert (listener.missed, listener.drawn) == ([1, 2], [3])
     assert not [thread for thread in threading.enumerate() if thread.name == "r2talker-stage"]
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_what_a_cpu_draws(avatar: "Avatar", trained: Any) -> None:
+    """Performed on the CPU, drawn on the GPU, the views that are no plain picture too."""
+    from r2talker.avatar import Avatar
+    from r2talker.live.performer import on_cpu
+
+    other = Avatar.load(trained("r2talker"), device="cuda")
+    performer = Performer(on_cpu(other))
+    (planned,) = Session(performer.ahead, 0.0).plan(0.0)
+    moved = performer.perform(planned)
+    for look in (Look(), Look(kind="depth"), Look(kind="normal"), Look(yaw=10.0, landmarks=True), Look(pose=3, code=1)):
+        (one,), (two,) = (Drawer(each).draw([moved], View(look, SIDE)) for each in (avatar, other))
+        assert_close(np.abs(one.astype(int) - two).mean(), 0, "one 8-bit step")

@@ -52,9 +52,11 @@ function connect(avatar = "") {
     refused({ message }) { notice(message); },
     training(message) { setState(message.paused ? "paused" : "training"); showTraining(message); },
     binary(message) { if (message.kind === SOUND) player.sound(message); else player.picture(message); },
-    closed(reason) {
+    async closed(reason) {
       setState("closed");
-      notice(`${reason}; trying again`);
+      // A refused WebSocket does not say why; a request does.
+      const answer = await fetch(address("/v1/state")).catch(() => null);
+      notice(answer && answer.status === 403 ? (await answer.json()).detail : `${reason}; trying again`);
       setTimeout(connect, AGAIN_MS);
     },
   });
