@@ -1,15 +1,19 @@
 """`r2talker train`: a dataset becomes an avatar."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from r2talker.cli.arguments import METHOD_HELP, parse
 from r2talker.cli.progress import ProgressDisplay
 from r2talker.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from r2talker.train.phase import Watcher
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class TrainArguments:
     """Folder to make."""
     motion_start: Path | None = None
     """File of `r2talker train-motion` from which the landmark generator starts."""
+    live: bool = False
+    """Show the run in a browser at http://127.0.0.1:7860: picture, curve, pause, resume, save."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -34,8 +40,21 @@ def main(arguments: Sequence[str]) -> None:
     from r2talker.train.run import train_avatar
 
     motion = start_settings(args.motion_start)
-    with ProgressDisplay() as progress:
-        report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress)
+    with ExitStack() as stack:
+        watcher = stack.enter_context(_page(args.avatar.name)) if args.live else None
+        progress = stack.enter_context(ProgressDisplay())
+        report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress, watcher)
         scores = evaluate_avatar(args.avatar, args.dataset, progress=progress)
     state = "is finished already" if report.current else f"trained in {report.seconds:.0f} s"
     print(f"{args.avatar} {state}\n{scores.summary()}")
+
+
+@contextmanager
+def _page(name: str) -> "Iterator[Watcher]":
+    """A page that shows the run while the block runs."""
+    from r2talker.live.config import ServeConfig
+    from r2talker.live.training import watch_training
+
+    with watch_training(name, ServeConfig(), loss="psnr") as (watch, address):
+        print(f"watch it at {address}", flush=True)
+        yield watch

@@ -12,7 +12,7 @@ from torch import Tensor
 from r2talker.progress import Progress
 from r2talker.train.checkpoint import Position, load_stepper, save_checkpoint
 from r2talker.train.config import TrainConfig
-from r2talker.train.phase import Phase
+from r2talker.train.phase import Phase, Watcher
 
 
 @dataclass
@@ -54,20 +54,33 @@ def run_phase(
     start: int,
     progress: Progress,
     log: Callable[[str, float, int], None],
+    watcher: Watcher | None = None,
 ) -> None:
     """Work through `phase` from step `start`; leaves the averaged weights in the model and a checkpoint of the finished phase."""
     stepper = phase.stepper(config)
     if start:
         stepper.restore(load_stepper(folder.checkpoint))
     checkpoint, preview = Clock(config.checkpoint_seconds), Clock(config.preview_seconds)
+
+    def save() -> None:
+        stepper.publish()
+        save_checkpoint(folder.checkpoint, Position(run, phase.name, step + 1), phase.model, stepper.tensors())
+
+    def draw() -> np.ndarray:
+        stepper.publish()
+        return to_uint8(phase.preview())
+
     progress.begin(phase.name, phase.steps, done=start)
     for step in range(start, phase.steps):
         stepper.take(step)
+        scalars: dict[str, float] = {}
         if step % stepper.log_period == 0 or step + 1 == phase.steps:
-            progress.advance(step + 1, _log_scalars(phase.name, stepper.scalars(), step, log))
+            scalars = stepper.scalars()
+            progress.advance(step + 1, _log_scalars(phase.name, scalars, step, log))
+        if watcher is not None:
+            watcher.step(phase.name, step + 1, phase.steps, scalars, draw, save)
         if checkpoint.due():
-            stepper.publish()
-            save_checkpoint(folder.checkpoint, Position(run, phase.name, step + 1), phase.model, stepper.tensors())
+            save()
         if preview.due():
             stepper.publish()
             write_preview(phase, folder)

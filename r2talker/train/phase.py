@@ -1,10 +1,12 @@
 """A phase of training: what is optimised, by which loss, for how long."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from r2talker.model.parameters import ParameterGroup
@@ -69,6 +71,25 @@ class Stepper(Protocol):
 
     def finish(self) -> None:
         """Leave the averaged weights in the model."""
+        ...
+
+
+class Watcher(Protocol):
+    """Somebody who looks on while a phase runs, such as a page in a browser."""
+
+    def step(
+        self,
+        phase: str,
+        step: int,
+        steps: int,
+        scalars: Mapping[str, float],
+        draw: Callable[[], UInt8[np.ndarray, "height width 3"]],
+        save: Callable[[], None],
+    ) -> None:
+        """Called after every step; may call `draw` for a picture of now and `save` for a checkpoint, and returns when the run may go on.
+
+        scalars: readings of this step, empty where none were taken.
+        """
         ...
 
 

@@ -19,6 +19,7 @@ from r2talker.train.checkpoint import read_position
 from r2talker.train.config import TrainConfig
 from r2talker.train.loop import RunFolder
 from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.phase import Watcher
 from r2talker.train.trainer import Trainer
 
 
@@ -38,6 +39,7 @@ def train_avatar(
     config: TrainConfig | None = None,
     motion: MotionTrainingConfig | None = None,
     progress: Progress | None = None,
+    watcher: Watcher | None = None,
 ) -> TrainReport:
     """Train an avatar of `dataset` by `method` into the folder `avatar`, going on where an interrupted run stopped.
 
@@ -50,7 +52,7 @@ def train_avatar(
     data = read_dataset(dataset)
     run, folder = run_name(chosen, data, config, motion), AvatarFolder(avatar)
     if not _is_finished(folder, run, config.restart):
-        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress or Silent())
+        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress or Silent(), watcher)
         trainer.train().save(avatar)
         return TrainReport(avatar, time.monotonic() - begun, current=False)
     return TrainReport(avatar, time.monotonic() - begun, current=True)

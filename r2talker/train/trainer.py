@@ -31,7 +31,7 @@ from r2talker.train.hull import head_hull
 from r2talker.train.loop import RunFolder, run_phase
 from r2talker.train.motion import train_motion
 from r2talker.train.motion_config import MotionTrainingConfig
-from r2talker.train.phase import Phase
+from r2talker.train.phase import Phase, Watcher
 from r2talker.train.sampling import frame_regions, rehearsal
 from r2talker.train.scalar_log import ScalarLog
 from r2talker.train.torso import TorsoPhase
@@ -55,6 +55,7 @@ class Trainer:
     folder: RunFolder
     run: str
     progress: Progress
+    watcher: Watcher | None = None
 
     def train(self) -> Avatar:
         """Work through the phases that are not done yet and return the avatar."""
@@ -81,7 +82,7 @@ class Trainer:
             for phase in phases:
                 start = position.step if position is not None and position.phase == phase.name else 0
                 if start < phase.steps:
-                    run_phase(phase, self.folder, self.config, self.run, start, self.progress, log)
+                    run_phase(phase, self.folder, self.config, self.run, start, self.progress, log, self.watcher)
 
     def _pictures(self) -> Pictures:
         frames = [*self.dataset.train, *self.dataset.held_out[:1]]

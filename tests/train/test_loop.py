@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -150,3 +151,21 @@ def test_a_broken_checkpoint_is_refused_by_name(tmp_path: Path, content: bytes) 
     with pytest.raises(R2TalkerError, match=r"checkpoint\.safetensors is unreadable.*--restart") as caught:
         read_position(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_watcher_sees_every_step_and_may_draw_and_save(tmp_path: Path) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    class Watching:
+        def step(self, phase: str, step: int, steps: int, scalars: dict[str, float], draw: Any, save: Any) -> None:
+            assert (phase, steps) == ("regression", STEPS)
+            seen.append((step, "error" in scalars))
+            if step == 7:
+                assert draw().shape == (4, 6, 3)
+                save()
+                assert read_position(RunFolder(tmp_path).checkpoint) == Position("this run", "regression", 7)
+
+    calm = TrainConfig(checkpoint_seconds=1e9, preview_seconds=1e9)
+    run_phase(Regression(), RunFolder(tmp_path), calm, "this run", 0, Recorder(), Curve(), Watching())
+    assert [step for step, _ in seen] == list(range(1, STEPS + 1))
+    assert [step for step, read in seen if read] == [1, 21, 41, STEPS]
