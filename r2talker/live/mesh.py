@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
+from r2talker import __version__
 from r2talker.avatar import Avatar
 from r2talker.conditions import window_conditions
 from r2talker.errors import R2TalkerError
@@ -208,7 +209,7 @@ def _glb(mesh: Mesh) -> bytes:
         start += len(content)
     count, (low, high) = len(mesh.vertices), (mesh.vertices.min(0).tolist(), mesh.vertices.max(0).tolist())
     described = {
-        "asset": {"version": "2.0", "generator": "r2talker"},
+        "asset": {"version": "2.0", "generator": f"r2talker {__version__}"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "head"}],

@@ -135,7 +135,7 @@ class Doorkeeper:
 
 def make_app(config: ServeConfig, **more: Any) -> FastAPI:
     """An app with the page, behind the doorkeeper. Errors for people become status 400 with their text."""
-    app = FastAPI(title="r2talker", version=__version__, docs_url=None, redoc_url=None, **more)
+    app = FastAPI(title="The r2talker studio", version=__version__, docs_url=None, redoc_url=None, **more)
     app.add_middleware(Doorkeeper, guard=Guard(config), most_bytes=int(config.body_megabytes * (1 << 20)))
 
     @app.exception_handler(R2TalkerError)
