@@ -31,9 +31,8 @@ def make_landmarks(workspace: Workspace) -> StepResult:
     Gaps of up to 0.4 s are interpolated and recorded. Raises R2TalkerError with the picture numbers for longer ones, and for
     cuts.
     """
-    size = workspace.config.size
+    size, working = workspace.config.size, working_size(workspace)
     crop = workspace.readings("frames")["crop"]
-    working = min(crop[2], max(size, _WORKING_SIZE))
     mesh = np.full((workspace.frames, MESH_POINTS, 3), np.nan, np.float32)
     workspace.progress.begin("landmarks", len(mesh))
     with FaceDetector(tracking=True) as tracker, FaceDetector() as searcher:
@@ -54,6 +53,11 @@ def make_landmarks(workspace: Workspace) -> StepResult:
     missing = np.flatnonzero(~seen).tolist()
     note = f", {len(missing)} of them interpolated" if missing else ""
     return StepResult(f"68 landmarks in {len(mesh)} pictures{note}", {"interpolated": missing})
+
+
+def working_size(workspace: Workspace) -> int:
+    """Side of the pictures in which the face is looked for: what the clip has, but not more than helps."""
+    return int(min(workspace.readings("frames")["crop"][2], max(workspace.config.size, _WORKING_SIZE)))
 
 
 def read_mesh(workspace: Workspace) -> Float[np.ndarray, "frames 478 3"]:
