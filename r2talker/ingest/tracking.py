@@ -33,7 +33,7 @@ _SPREAD = np.array([0.004, 0.004, 0.003])
 # The same once the skin is compared, in the order of the errors of a mesh's depth; and how little the mesh says then: its errors
 # go with the pose, and it halves the nodding of a drawn head.
 _SKIN_SPREAD = np.array([0.002, 0.002, 0.004])
-_SKIN_ROUNDS, _MESH_SHARE = 2, 0.01
+_SKIN_ROUNDS, _MESH_SHARE = 2, 0.03
 # Degrees of turning (standard deviation) from which on the net's own turning tells how deep the face is.
 _TELLING_TURN = 2.0
 
@@ -59,28 +59,41 @@ class HeadTrack:
         return matrices
 
 
+@dataclass(frozen=True)
+class RefinedTrack:
+    """error: of the skin's points, normalised coordinates; noise: trembling of the poses, degrees rms."""
+
+    track: HeadTrack
+    error: float
+    noise: float
+
+
 def track_head(workspace: Workspace) -> StepResult:
-    """Solve the clip's bundle adjustment; readings: reprojection_px (at 512), jitter_deg, and the range of turning."""
+    """Solve the clip's bundle adjustment; readings, pixels at 512: reprojection_px (skin), mesh_px (the net's vertices),
+    jitter_deg (see `measure_jitter`; quick nods count), noise_deg (what two halves of the skin disagree on), and the range of turning.
+    """
     size, focal = workspace.config.size, workspace.config.focal_pixels
     mesh, confidence = read_mesh(workspace), read_seen(workspace).astype(float)
     workspace.progress.begin("tracking", len(mesh))
     rough, _ = fit_track(mesh, confidence, size, focal)
     with cut_faces(workspace, mesh) as cuts:
-        track, skin_error = refine_track(rough, mesh, confidence, cuts, size, focal)
+        refined = refine_track(rough, mesh, confidence, cuts, size, focal)
+    track = refined.track
     write_arrays(workspace.product(_POSES), rotation=track.rotation, translation=track.translation, shape=track.shape)
-    error = reprojection_error(track, mesh, confidence, size, focal)
-    pixels = error * focal * REFERENCE_SIZE / size
+    pixels = focal * REFERENCE_SIZE / size
     jitter = measure_jitter(track.rotation)
     turns = np.ptp(Rotation.from_matrix(track.rotation).as_euler("XYZ", degrees=True), axis=0)
     readings = {
-        "reprojection_px": round(pixels, 3),
-        "skin_px": round(skin_error * focal * REFERENCE_SIZE / size, 3),
+        "reprojection_px": round(refined.error * pixels, 3),
+        "mesh_px": round(reprojection_error(track, mesh, confidence, size, focal) * pixels, 3),
         "jitter_deg": round(jitter, 4),
+        "noise_deg": round(refined.noise, 4),
         "pitch_range_deg": round(float(turns[0]), 2),
         "yaw_range_deg": round(float(turns[1]), 2),
         "roll_range_deg": round(float(turns[2]), 2),
     }
-    return StepResult(f"head poses: {pixels:.2f} px reprojection error at 512, {jitter:.3f} deg jitter", readings)
+    message = f"head poses: skin within {readings['reprojection_px']:.2f} px at 512, {refined.noise:.3f} deg noise"
+    return StepResult(message, readings)
 
 
 def read_track(workspace: Workspace) -> HeadTrack:
@@ -120,8 +133,8 @@ def refine_track(
     cuts: FaceCuts,
     size: int,
     focal: float,
-) -> tuple[HeadTrack, float]:
-    """The poses that carry the skin along; also the median distance of skin points to where the poses have them, normalised.
+) -> RefinedTrack:
+    """The poses that carry the skin along.
 
     How deep the face is and how far it turns are hard to tell apart in pictures from afar; the net's own turning to the sides,
     which is right on average, decides where there is enough of it.
@@ -139,9 +152,30 @@ def refine_track(
         for _ in range(_ROUNDS):
             bundle = adjust_bundle(seen, _settle_depth(bundle, first, raw.rotation))
         surface = surface.bend(bundle.shape[rigid:, 2])
-    away = np.linalg.norm(find_residual(seen, bundle)[:, rigid:], axis=-1)[seen.precision[:, rigid:, 0, 0] > 0]
+    error, noise = _skin_error(seen, bundle), _pose_noise(seen, bundle)
     bundle = Bundle(bundle.shape[:rigid], bundle.rotation, bundle.translation)
-    return _whole_head(bundle, mesh, confidence, size, focal), float(np.median(away)) if len(away) else 0.0
+    return RefinedTrack(_whole_head(bundle, mesh, confidence, size, focal), error, noise)
+
+
+def _skin_error(seen: Sightings, bundle: Bundle) -> float:
+    """Median distance of the skin's points to where they were seen, each direction counting as much as it shows texture."""
+    skin = slice(len(RIGID), None)
+    residual, precision = find_residual(seen, bundle)[:, skin], seen.precision[:, skin]
+    known = precision[..., 0, 0] > 0
+    squares = np.einsum("fpi,fpij,fpj->fp", residual, precision, residual)
+    return (
+        float(np.median(np.sqrt(2 * squares[known] / np.trace(precision[known], axis1=-2, axis2=-1)))) if known.any() else 0.0
+    )
+
+
+def _pose_noise(seen: Sightings, bundle: Bundle) -> float:
+    """Degrees rms of the trembling of the poses: two halves of the points give poses that tremble apart, all of them half as much."""
+    odd = np.arange(len(bundle.shape)) % 2
+    halves = [
+        adjust_bundle(Sightings(seen.points, seen.precision * (odd == half)[:, None, None], seen.weight), bundle).rotation
+        for half in (0, 1)
+    ]
+    return measure_jitter(halves[0] @ halves[1].transpose(0, 2, 1)) / 2
 
 
 def see_mesh(
