@@ -77,6 +77,9 @@ def _quality(workspace: Workspace) -> dict[str, float]:
     quality["pose_leak"] = workspace.readings("expression")["pose_leak"]
     quality["mouth_opening_range_mm"] = workspace.readings("expression")["mouth_opening_range_mm"]
     quality["background_seen"] = workspace.readings("background")["seen_share"]
+    drift = workspace.readings("masks")["camera_drift_px"]
+    if drift is not None:
+        quality["camera_drift_px"] = drift
     return {name: float(value) for name, value in quality.items()}
 
 
@@ -87,7 +90,7 @@ def _made(workspace: Workspace) -> list[Path]:
 
 STEP = Step(
     "description",
-    1,
+    2,
     ("frames", "audio", "landmarks", "masks", "background", "tracking", "expression", "images", "eyes", "features"),
     ("size", "focal", "seconds", "torso_png", "feature_width"),
     describe,
