@@ -18,10 +18,10 @@ from r2talker.ingest.step import Step, StepResult, Workspace, read_array, write_
 EYE_DISTANCE = 0.09
 BEHIND_EYES, BELOW_EYES = 0.065, 0.03
 _POSES = "poses.npz"
-# The corners of the mesh lie this much nearer to each other than those of the eyes (measured on three procedural people).
-_CORNERS_INSIDE = 0.982
+# The mesh puts the corners of the eyes a little inside (measured on three procedural people).
+CORNER_DISTANCE = 0.982 * EYE_DISTANCE
 # The line from the base of the nose (2) to its root (168) leans back by this angle, radians.
-_NOSE_LEANS = np.deg2rad(3.5)
+NOSE_LEANS = np.deg2rad(3.5)
 _NOISE_PIXELS = 0.5
 # Points of one face share part of their error (measured: about half of it): P points say less than P independent ones.
 _SHARED_ERROR = 6.0
@@ -297,10 +297,10 @@ def _in_head_frame(track: HeadTrack, shape: Float[np.ndarray, "478 3"]) -> HeadT
     up = shape[NOSE_ROOT] - shape[NOSE_BASE]
     up = up - (up @ x) * x
     up /= np.linalg.norm(up)
-    y = np.cos(_NOSE_LEANS) * up + np.sin(_NOSE_LEANS) * np.cross(x, up)
+    y = np.cos(NOSE_LEANS) * up + np.sin(NOSE_LEANS) * np.cross(x, up)
     z = np.cross(x, y)
     axes = np.stack([x, y, z])
-    unit = EYE_DISTANCE * _CORNERS_INSIDE / np.linalg.norm(right - left)
+    unit = CORNER_DISTANCE / np.linalg.norm(right - left)
     origin = (left + right) / 2 - (BEHIND_EYES * z + BELOW_EYES * y) / unit
     return HeadTrack(
         rotation=track.rotation @ axes.T,
