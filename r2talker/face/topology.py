@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 MESH_POINTS = 478
+FACE_POINTS = 468
+"""Vertices before this one are the face's, the rest the irises'."""
 
 MESH_TO_68 = (
     # Jaw from the left ear over the chin (8) to the right ear.
@@ -30,10 +32,19 @@ FACE_OVAL = _RIGHT_OUTLINE + _LEFT_OUTLINE
 """Outline of the face, from the middle of the forehead over the right side and the chin (152)."""
 
 FOREHEAD_TOP, CHIN = 10, 152
+NOSE_ROOT, NOSE_TIP, NOSE_BASE = 168, 4, 2
 OUTER_EYE_CORNERS = (33, 263)
 LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
 RIGHT_EYE = (362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382)
+BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (336, 296, 334, 293, 300, 276, 283, 282, 295, 285))
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+INNER_UPPER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
+INNER_LOWER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
+OUTER_UPPER_LIP = (185, 40, 39, 37, 0, 267, 269, 270, 409)
+OUTER_LOWER_LIP = (375, 321, 405, 314, 17, 84, 181, 91, 146)
+LIP_MIDDLES = (0, 13, 14, 17)
+"""Middle of the upper lip's outer and inner border, of the lower lip's inner and outer border."""
+MOUTH_CORNERS = (61, 291)
 
 RIGID = (
     # Forehead, temples and the side of the face down to the ear.

@@ -80,6 +80,9 @@ def _quality(workspace: Workspace) -> dict[str, float]:
     quality["pose_leak"] = workspace.readings("expression")["pose_leak"]
     quality["mouth_opening_range_mm"] = workspace.readings("expression")["mouth_opening_range_mm"]
     quality["background_seen"] = workspace.readings("background")["seen_share"]
+    drift = workspace.readings("masks")["camera_drift_px"]
+    if drift is not None:
+        quality["camera_drift_px"] = drift
     return {name: float(value) for name, value in quality.items()}
 
 
@@ -90,7 +93,7 @@ def _made(workspace: Workspace) -> list[Path]:
 
 STEP = Step(
     "description",
-    1,
+    3,
     (
         "frames",
         "audio",

@@ -10,6 +10,7 @@ from r2talker.errors import R2TalkerError
 from r2talker.face.detector import FaceDetector
 from r2talker.face.topology import MESH_POINTS, mesh_to_68
 from r2talker.files import write_bytes
+from r2talker.ingest.lips import STRIP, cut_strip, refine_lips
 from r2talker.ingest.pictures import read_clip
 from r2talker.ingest.step import FPS, Step, StepResult, Workspace, read_array, write_arrays
 
@@ -31,21 +32,23 @@ def make_landmarks(workspace: Workspace) -> StepResult:
     Gaps of up to 0.4 s are interpolated and recorded. Raises R2TalkerError with the picture numbers for longer ones, and for
     cuts.
     """
-    size = workspace.config.size
+    size, working = workspace.config.size, working_size(workspace)
     crop = workspace.readings("frames")["crop"]
-    working = min(crop[2], max(size, _WORKING_SIZE))
     mesh = np.full((workspace.frames, MESH_POINTS, 3), np.nan, np.float32)
+    strips = np.zeros((len(mesh), STRIP, 3), np.uint8)
     workspace.progress.begin("landmarks", len(mesh))
     with FaceDetector(tracking=True) as tracker, FaceDetector() as searcher:
         for index, picture in enumerate(read_clip(workspace, tuple(crop), working)):
             face = tracker.detect(picture) or searcher.detect(picture)
             if face is not None:
                 mesh[index] = face.mesh * np.float32(size / working)
+                strips[index] = cut_strip(picture, face.mesh)
             workspace.progress.advance(index + 1)
     seen = ~np.isnan(mesh[:, 0, 0])
     refuse_gaps(seen, workspace.video)
     mesh = fill_gaps(mesh, seen)
     refuse_jumps(mesh, workspace.video)
+    mesh[seen] = refine_lips(mesh[seen], strips[seen])
     units = np.round(mesh * _STEP).astype(np.int32)
     write_arrays(workspace.product(_MESH), change=np.diff(units, axis=0, prepend=0), seen=seen)
     for index, points in enumerate(savgol_filter(mesh_to_68(mesh[..., :2]), *_SMOOTHING, axis=0)):
@@ -56,8 +59,13 @@ def make_landmarks(workspace: Workspace) -> StepResult:
     return StepResult(f"68 landmarks in {len(mesh)} pictures{note}", {"interpolated": missing})
 
 
+def working_size(workspace: Workspace) -> int:
+    """Side of the pictures in which the face is looked for: what the clip has, but not more than helps."""
+    return int(min(workspace.readings("frames")["crop"][2], max(workspace.config.size, _WORKING_SIZE)))
+
+
 def read_mesh(workspace: Workspace) -> Float[np.ndarray, "frames 478 3"]:
-    """The mesh of every picture: column, row, depth in pixels of the dataset's pictures, unsmoothed."""
+    """The mesh of every picture: column, row, depth in pixels of the dataset's pictures, unsmoothed, lips refined."""
     return (read_array(workspace.product(_MESH), "change").cumsum(0) / _STEP).astype(np.float32)
 
 
@@ -104,4 +112,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.product(_MESH), *(workspace.folder.landmarks(index) for index in range(workspace.frames))]
 
 
-STEP = Step("landmarks", 2, ("frames",), ("size", "seconds"), make_landmarks, _made)
+STEP = Step("landmarks", 3, ("frames",), ("size", "seconds"), make_landmarks, _made)

@@ -1,18 +1,23 @@
 """Step `masks`: which pixels show the person, softly, and the split into head, neck and torso."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from r2talker.face.segmenter import PersonSegmenter
 from r2talker.face.topology import FACE_OVAL
 from r2talker.files import write_bytes
+from r2talker.ingest.camera import measure_drift, refuse_moving_camera
+from r2talker.ingest.config import REFERENCE_SIZE
 from r2talker.ingest.landmarks import read_mesh
+from r2talker.ingest.matte import refine_border
 from r2talker.ingest.parsing import COLOURS_BGR, TORSO, PersonColours, fill_polygon, learn_person, parse_picture
 from r2talker.ingest.pictures import empty_folder, encode, map_ordered, read_clip, read_gray
+from r2talker.ingest.plate import measure_distance, merge_looks
 from r2talker.ingest.step import Step, StepResult, Workspace
 
 _LOOKS = 24
@@ -23,19 +28,33 @@ _LEVELS = 15
 _LOSSLESS = [cv2.IMWRITE_WEBP_QUALITY, 101]
 
 
+@dataclass(frozen=True)
+class _Learned:
+    """colours: of the person. plate, seen: the room, and where it was seen. drift: of the camera, pixels at 512."""
+
+    colours: PersonColours
+    plate: UInt8[np.ndarray, "size size 3"]
+    seen: Bool[np.ndarray, "size size"]
+    drift: float | None
+
+
 def make_masks(workspace: Workspace) -> StepResult:
-    """Write `parsing/<i>.png` and the soft person masks; readings: the mean share of each region."""
+    """Write `parsing/<i>.png` and the soft person masks; readings: the mean share of each region, and camera_drift_px.
+
+    Raises R2TalkerError for a moving camera.
+    """
     size = workspace.config.size
     meshes = read_mesh(workspace)
     empty_folder(workspace.folder.parsing(0).parent)
     empty_folder(alpha_path(workspace, 0).parent)
     workspace.progress.begin("masks", len(meshes))
-    colours = _learn(workspace, meshes)
+    learned = _learn(workspace, meshes)
+    refuse_moving_camera(learned.drift, workspace.video)
 
     def finish(item: tuple[int, np.ndarray, np.ndarray]) -> np.ndarray:
         index, rgb, rough = item
-        alpha = refine_mask(rgb, rough, meshes[index])
-        label = parse_picture(rgb, alpha > 0.5, meshes[index], colours)
+        alpha = refine_border(rgb, refine_mask(rgb, rough, meshes[index]), learned.plate, learned.seen)
+        label = parse_picture(rgb, alpha > 0.5, meshes[index], learned.colours)
         write_bytes(workspace.folder.parsing(index), encode(".png", COLOURS_BGR[label], [cv2.IMWRITE_PNG_COMPRESSION, 9]))
         levels = (np.round(alpha * _LEVELS) * (255 / _LEVELS)).astype(np.uint8)
         write_bytes(alpha_path(workspace, index), encode(".webp", np.dstack([levels] * 3), _LOSSLESS))
@@ -47,7 +66,10 @@ def make_masks(workspace: Workspace) -> StepResult:
         workspace.progress.advance(done + 1)
     share /= len(meshes)
     names = ("background", "head", "neck", "torso")
-    readings = {f"{name}_share": round(float(value), 4) for name, value in zip(names, share, strict=True)}
+    readings: dict[str, float | None] = {
+        f"{name}_share": round(float(value), 4) for name, value in zip(names, share, strict=True)
+    }
+    readings["camera_drift_px"] = None if learned.drift is None else round(learned.drift, 3)
     text = ", ".join(f"{name} {value:.0%}" for name, value in zip(names, share, strict=True))
     return StepResult(f"masks of {len(meshes)} pictures of {size} x {size}: {text}", readings)
 
@@ -110,8 +132,8 @@ def _mix(before: np.ndarray | None, now: np.ndarray, after: np.ndarray | None) -
     return (now if before is None else before) * left + now * middle + (now if after is None else after) * right
 
 
-def _learn(workspace: Workspace, meshes: np.ndarray) -> PersonColours:
-    """Learn the person's colours from pictures spread over the clip."""
+def _learn(workspace: Workspace, meshes: np.ndarray) -> _Learned:
+    """What pictures spread over the clip tell."""
     wanted = set(np.linspace(0, len(meshes) - 1, _LOOKS).astype(int).tolist())
     crop = tuple(workspace.readings("frames")["crop"])
     looks = []
@@ -119,8 +141,11 @@ def _learn(workspace: Workspace, meshes: np.ndarray) -> PersonColours:
         for index, rgb in enumerate(read_clip(workspace, crop, workspace.config.size)):
             if index in wanted:
                 mesh = meshes[index]
-                looks.append((rgb, refine_mask(rgb, segmenter.segment(rgb), mesh) > 0.5, mesh))
-    return learn_person(looks)
+                looks.append((rgb, refine_mask(rgb, segmenter.segment(rgb), mesh), mesh))
+    pictures, empty = np.stack([rgb for rgb, _, _ in looks]), np.stack([alpha < 0.05 for _, alpha, _ in looks])
+    plate, seen = merge_looks(pictures, np.stack([measure_distance(look, REFERENCE_SIZE) for look in empty]))
+    colours = learn_person([(rgb, alpha > 0.5, mesh) for rgb, alpha, mesh in looks])
+    return _Learned(colours, plate, seen, measure_drift(pictures, empty))
 
 
 def _made(workspace: Workspace) -> list[Path]:
@@ -128,4 +153,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [*(workspace.folder.parsing(i) for i in frames), *(alpha_path(workspace, i) for i in frames)]
 
 
-STEP = Step("masks", 2, ("frames", "landmarks"), ("size", "seconds"), make_masks, _made)
+STEP = Step("masks", 3, ("frames", "landmarks"), ("size", "seconds"), make_masks, _made)

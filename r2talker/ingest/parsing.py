@@ -14,12 +14,22 @@ COLOURS_BGR = np.array([(255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)],
 """Colour of each region in the order above (upstream.md 1.2)."""
 
 _SAMPLES = 1500
+# Clothes are sure this far down; a face that fills the picture leaves them only the lowest rows, beside the neck.
+_CLOTH_DOWN = 1.6
+# Where, beside the jaw, only hair can be, and the part of it from which on there is.
+_BESIDE_JAW, _LONG_HAIR = 0.75, 0.4
+_BESIDE_EARS, _SHOULDERS_END = 0.95, 0.35
+_LOWEST_ROWS, _BESIDE_NECK = 0.1, 0.8
 _SHADOWS = (1.0, 0.85, 0.7, 0.55, 0.4)
 # Vertices before the ears, between which the neck stands however the head turns, and at the angle of the jaw, above which the
 # ear lobes end.
 _EARS, _JAW_ANGLE = (234, 454), (58, 288)
 # Parts of neck or torso under this share of the largest one are scraps.
 _SCRAP = 0.1
+
+
+Look = tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"], Float[np.ndarray, "478 3"]]
+"""A picture with its person mask and its mesh."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +47,12 @@ class FaceFrame:
 
 @dataclass(frozen=True)
 class PersonColours:
-    """Colours of one person in one clip."""
+    """Colours of one person in one clip; long_hair: whether hair hangs down beside the jaw."""
 
     skin: ColourModel
     hair: ColourModel
     cloth: ColourModel
+    long_hair: bool
 
 
 def face_frame(mesh: Float[np.ndarray, "478 3"], size: int) -> FaceFrame:
@@ -72,11 +83,9 @@ def fill_polygon(points: Float[np.ndarray, "corners 2"], size: int, grow: int = 
     return mask.astype(bool)
 
 
-def learn_person(
-    looks: list[tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"], Float[np.ndarray, "478 3"]]],
-) -> PersonColours:
+def learn_person(looks: list[Look]) -> PersonColours:
     """Learn a person's colours from some pictures with their person mask and mesh."""
-    skin, hair, cloth = [], [], []
+    skin, hair, cloth, beside = [], [], [], []
     for rgb, person, mesh in looks:
         lab, frame, size = to_lab(rgb), face_frame(mesh, len(rgb)), len(rgb)
         inner = cv2.erode(person.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
@@ -88,8 +97,29 @@ def learn_person(
         skin.append(pick(lab, oval & ~features & (frame.v > 0.15) & (frame.v < 0.9), _SAMPLES))
         above = ~fill_polygon(mesh[list(FACE_OVAL), :2], size, round(0.12 * frame.unit)) & (frame.v < -0.3)
         hair.append(pick(lab, inner & above & (np.abs(frame.u) < 1.2), _SAMPLES))
-        cloth.append(pick(lab, inner & (frame.v > 1.6), _SAMPLES))
-    return PersonColours(learn_colours(skin, shadows=_SHADOWS), learn_colours(hair, shadows=_SHADOWS), learn_colours(cloth))
+        cloth.append(pick(lab, inner & (frame.v > _CLOTH_DOWN), _SAMPLES))
+        zone = (np.abs(np.abs(frame.u) - _BESIDE_JAW) < 0.06) & (np.abs(frame.v - 0.55) < 0.1)
+        beside.append(person[zone].mean() if zone.any() else 0.0)
+    long_hair = float(np.median(beside)) > _LONG_HAIR
+    if sum(map(len, cloth)) < _SAMPLES:
+        cloth += _lowest_cloth(looks, learn_colours(hair if long_hair else [], shadows=_SHADOWS[:3]))
+    return PersonColours(
+        learn_colours(skin, shadows=_SHADOWS),
+        learn_colours(hair, shadows=_SHADOWS),
+        learn_colours(cloth),
+        long_hair=long_hair,
+    )
+
+
+def _lowest_cloth(looks: list[Look], hair: ColourModel) -> list[UInt8[np.ndarray, "pixels 3"]]:
+    """Colours at the lower rim beside the neck that are not those of long hair."""
+    cloth = []
+    for rgb, person, mesh in looks:
+        lab, frame = to_lab(rgb), face_frame(mesh, len(rgb))
+        low = person & (np.abs(frame.u) > _BESIDE_NECK)
+        low[: round(len(rgb) * (1 - _LOWEST_ROWS))] = False
+        cloth.append(pick(lab, low & (hair.log_likelihood(lab) <= 0), _SAMPLES))
+    return cloth
 
 
 def parse_picture(
@@ -106,7 +136,9 @@ def parse_picture(
     size = len(rgb)
     frame = face_frame(mesh, size)
     oval = fill_polygon(mesh[list(FACE_OVAL), :2], size, max(1, round(size / 512)))
-    head = person & (oval | (frame.v < frame.cut))
+    # Beside the ears a raised or leaning shoulder reaches above their lower end.
+    high = (frame.v < frame.cut) & ((np.abs(frame.u) < _BESIDE_EARS) | (frame.v < _SHOULDERS_END))
+    head = person & (oval | high)
     below = person & ~head
     hair, neck = _claims(to_lab(rgb), frame, colours)
     # Thin strips (the dark rim of a shoulder) are no hair.
@@ -137,7 +169,8 @@ def _claims(
     beside = np.clip((side - 0.5) / 0.15, -1, 1)
     hair = hair + 5 * beside - np.clip(4 * (frame.v - 1.2), 0, 8) - np.clip(8 * (side - 1.2), 0, 10)
     skin = skin - 3 * np.clip(beside, 0, 1) - np.clip(5 * (frame.v - 1.35), 0, 10) + np.clip(8 * (1.1 - frame.v), 0, 2)
-    return (hair > skin) & (hair > cloth + 0.5), (skin >= hair) & (skin > cloth)
+    hangs = (hair > skin) & (hair > cloth + 0.5) & colours.long_hair
+    return hangs, ~hangs & (skin > cloth)
 
 
 def _largest(region: Bool[np.ndarray, "size size"]) -> Bool[np.ndarray, "size size"]:

@@ -8,19 +8,34 @@ from jaxtyping import Float
 from scipy.signal import savgol_filter
 from scipy.spatial.transform import Rotation
 
-from r2talker.face.topology import CHIN, FOREHEAD_TOP, OUTER_EYE_CORNERS, RIGID
-from r2talker.ingest.bundle import Bundle, adjust_bundle
+from r2talker.face.topology import NOSE_BASE, NOSE_ROOT, OUTER_EYE_CORNERS, RIGID
+from r2talker.ingest.bundle import Bundle, Sightings, adjust_bundle, find_residual
 from r2talker.ingest.config import REFERENCE_SIZE
 from r2talker.ingest.landmarks import read_mesh, read_seen
+from r2talker.ingest.skin import FaceCuts, cut_faces, find_skin, lay_surface
 from r2talker.ingest.step import Step, StepResult, Workspace, read_array, write_arrays
 
 EYE_DISTANCE = 0.09
 BEHIND_EYES, BELOW_EYES = 0.065, 0.03
 _POSES = "poses.npz"
+# The mesh puts the corners of the eyes a little inside (measured on three procedural people).
+CORNER_DISTANCE = 0.982 * EYE_DISTANCE
+# The line from the base of the nose (2) to its root (168) leans back by this angle, radians.
+NOSE_LEANS = np.deg2rad(3.5)
 _NOISE_PIXELS = 0.5
+# Points of one face share part of their error (measured: about half of it): P points say less than P independent ones.
+_SHARED_ERROR = 6.0
 _JITTER_WINDOW = 9
 # The shape's prior takes over the depth unit that the clip shows, then the bundle is adjusted again.
 _ROUNDS = 2
+# How far the shape may go from the mesh's own mean shape, metres: depth is hard to see in a clip that hardly turns.
+_SPREAD = np.array([0.004, 0.004, 0.003])
+# The same once the skin is compared, in the order of the errors of a mesh's depth; and how little the mesh says then: its errors
+# go with the pose, and it halves the nodding of a drawn head.
+_SKIN_SPREAD = np.array([0.002, 0.002, 0.004])
+_SKIN_ROUNDS, _MESH_SHARE = 2, 0.03
+# Degrees of turning (standard deviation) from which on the net's own turning tells how deep the face is.
+_TELLING_TURN = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,24 +59,41 @@ class HeadTrack:
         return matrices
 
 
+@dataclass(frozen=True)
+class RefinedTrack:
+    """error: of the skin's points, normalised coordinates; noise: trembling of the poses, degrees rms."""
+
+    track: HeadTrack
+    error: float
+    noise: float
+
+
 def track_head(workspace: Workspace) -> StepResult:
-    """Solve the clip's bundle adjustment; readings: reprojection_px (at 512), jitter_deg, and the range of turning."""
+    """Solve the clip's bundle adjustment; readings, pixels at 512: reprojection_px (skin), mesh_px (the net's vertices),
+    jitter_deg (see `measure_jitter`; quick nods count), noise_deg (what two halves of the skin disagree on), and the range of turning.
+    """
     size, focal = workspace.config.size, workspace.config.focal_pixels
-    workspace.progress.begin("tracking", 1)
-    mesh, seen = read_mesh(workspace), read_seen(workspace)
-    track, error = fit_track(mesh, seen.astype(float), size, focal)
+    mesh, confidence = read_mesh(workspace), read_seen(workspace).astype(float)
+    workspace.progress.begin("tracking", len(mesh))
+    rough, _ = fit_track(mesh, confidence, size, focal)
+    with cut_faces(workspace, mesh) as cuts:
+        refined = refine_track(rough, mesh, confidence, cuts, size, focal)
+    track = refined.track
     write_arrays(workspace.product(_POSES), rotation=track.rotation, translation=track.translation, shape=track.shape)
-    pixels = error * focal * REFERENCE_SIZE / size
+    pixels = focal * REFERENCE_SIZE / size
     jitter = measure_jitter(track.rotation)
     turns = np.ptp(Rotation.from_matrix(track.rotation).as_euler("XYZ", degrees=True), axis=0)
     readings = {
-        "reprojection_px": round(pixels, 3),
+        "reprojection_px": round(refined.error * pixels, 3),
+        "mesh_px": round(reprojection_error(track, mesh, confidence, size, focal) * pixels, 3),
         "jitter_deg": round(jitter, 4),
+        "noise_deg": round(refined.noise, 4),
         "pitch_range_deg": round(float(turns[0]), 2),
         "yaw_range_deg": round(float(turns[1]), 2),
         "roll_range_deg": round(float(turns[2]), 2),
     }
-    return StepResult(f"head poses: {pixels:.2f} px reprojection error at 512, {jitter:.3f} deg jitter", readings)
+    message = f"head poses: skin within {readings['reprojection_px']:.2f} px at 512, {refined.noise:.3f} deg noise"
+    return StepResult(message, readings)
 
 
 def read_track(workspace: Workspace) -> HeadTrack:
@@ -80,18 +112,121 @@ def normalise_pixels(
 def fit_track(
     mesh: Float[np.ndarray, "frames 478 3"], confidence: Float[np.ndarray, " frames"], size: int, focal: float
 ) -> tuple[HeadTrack, float]:
-    """Poses and rest shape of the whole mesh from its image points; also the rms reprojection error, normalised coordinates."""
-    rigid = list(RIGID)
-    observed = normalise_pixels(mesh[:, rigid].astype(float), size, focal)
-    start = _start(mesh[:, rigid].astype(float), size, focal)
-    noise = _NOISE_PIXELS * size / REFERENCE_SIZE / focal
+    """Poses and rest shape of the whole mesh from its image points; also the rms reprojection error, normalised coordinates.
+
+    confidence: 0 for pictures whose points are interpolated, 1 otherwise.
+    """
+    seen = see_mesh(mesh, confidence, size, focal)
+    start = align_meshes(mesh, size, focal)
     bundle, prior = start, start.shape
     for _ in range(_ROUNDS):
-        bundle = adjust_bundle(observed, bundle, prior, noise, confidence)
+        bundle = adjust_bundle(seen, Bundle(prior, bundle.rotation, bundle.translation), _SPREAD)
         prior = _fit_depth(start.shape, bundle.shape)
+    error = np.sqrt(np.square(find_residual(seen, bundle)[confidence > 0]).sum(-1).mean())
+    return _whole_head(bundle, mesh, confidence, size, focal), float(error)
+
+
+def refine_track(
+    rough: HeadTrack,
+    mesh: Float[np.ndarray, "frames 478 3"],
+    confidence: Float[np.ndarray, " frames"],
+    cuts: FaceCuts,
+    size: int,
+    focal: float,
+) -> RefinedTrack:
+    """The poses that carry the skin along.
+
+    How deep the face is and how far it turns are hard to tell apart in pictures from afar; the net's own turning to the sides,
+    which is right on average, decides where there is enough of it.
+    """
+    rigid, raw = len(RIGID), align_meshes(mesh, size, focal)
+    anchor = see_mesh(mesh, confidence, size, focal)
+    anchor = Sightings(anchor.points, anchor.precision * _MESH_SHARE, anchor.weight)
+    surface = lay_surface(rough.shape, float(np.median(-rough.translation[:, 2])), cuts.focal)
+    first = np.concatenate([rough.shape[list(RIGID)], surface.places])
+    bundle = Bundle(first, rough.rotation, rough.translation)
+    for _ in range(_SKIN_ROUNDS):
+        start = Bundle(np.concatenate([bundle.shape[:rigid], surface.places]), bundle.rotation, bundle.translation)
+        seen = anchor.join(find_skin(cuts, surface, start, confidence))
+        bundle = adjust_bundle(seen, start, _SKIN_SPREAD)
+        for _ in range(_ROUNDS):
+            bundle = adjust_bundle(seen, _settle_depth(bundle, first, raw.rotation))
+        surface = surface.bend(bundle.shape[rigid:, 2])
+    error, noise = _skin_error(seen, bundle), _pose_noise(seen, bundle)
+    bundle = Bundle(bundle.shape[:rigid], bundle.rotation, bundle.translation)
+    return RefinedTrack(_whole_head(bundle, mesh, confidence, size, focal), error, noise)
+
+
+def _skin_error(seen: Sightings, bundle: Bundle) -> float:
+    """Median distance of the skin's points to where they were seen, each direction counting as much as it shows texture."""
+    skin = slice(len(RIGID), None)
+    residual, precision = find_residual(seen, bundle)[:, skin], seen.precision[:, skin]
+    known = precision[..., 0, 0] > 0
+    squares = np.einsum("fpi,fpij,fpj->fp", residual, precision, residual)
+    return (
+        float(np.median(np.sqrt(2 * squares[known] / np.trace(precision[known], axis1=-2, axis2=-1)))) if known.any() else 0.0
+    )
+
+
+def _pose_noise(seen: Sightings, bundle: Bundle) -> float:
+    """Degrees rms of the trembling of the poses: two halves of the points give poses that tremble apart, all of them half as much."""
+    odd = np.arange(len(bundle.shape)) % 2
+    halves = [
+        adjust_bundle(Sightings(seen.points, seen.precision * (odd == half)[:, None, None], seen.weight), bundle).rotation
+        for half in (0, 1)
+    ]
+    return measure_jitter(halves[0] @ halves[1].transpose(0, 2, 1)) / 2
+
+
+def see_mesh(
+    mesh: Float[np.ndarray, "frames 478 3"], confidence: Float[np.ndarray, " frames"], size: int, focal: float
+) -> Sightings:
+    """The rigid vertices as the net placed them."""
+    points = normalise_pixels(mesh[:, list(RIGID)].astype(float), size, focal)
+    noise = _NOISE_PIXELS * size / REFERENCE_SIZE / focal
+    precision = np.tile(np.eye(2) / noise**2, (*points.shape[:2], 1, 1)) * confidence[:, None, None, None]
+    return Sightings(points, precision, np.full(len(RIGID), 1 / _SHARED_ERROR))
+
+
+def reprojection_error(
+    track: HeadTrack,
+    mesh: Float[np.ndarray, "frames 478 3"],
+    confidence: Float[np.ndarray, " frames"],
+    size: int,
+    focal: float,
+) -> float:
+    """Root mean square distance of the rigid vertices to where the track has them, normalised coordinates."""
+    rigid = list(RIGID)
+    away = track.project(track.shape[rigid]) - normalise_pixels(mesh[:, rigid], size, focal)
+    return float(np.sqrt(np.square(away[confidence > 0]).sum(-1).mean()))
+
+
+def _whole_head(
+    bundle: Bundle, mesh: Float[np.ndarray, "frames 478 3"], confidence: Float[np.ndarray, " frames"], size: int, focal: float
+) -> HeadTrack:
+    """The poses with the mean of all vertices at rest, in the head frame."""
     rough = HeadTrack(bundle.rotation, bundle.translation, np.zeros((mesh.shape[1], 3)))
     lifted = lift(mesh.astype(float), rough, bundle.shape, size, focal)
-    return _in_head_frame(rough, np.average(lifted, axis=0, weights=confidence + 1e-9)), bundle.error
+    return _in_head_frame(rough, np.average(lifted, axis=0, weights=confidence + 1e-9))
+
+
+def _settle_depth(bundle: Bundle, first: Float[np.ndarray, "points 3"], raw: Float[np.ndarray, "frames 3 3"]) -> Bundle:
+    """The bundle with its shape as upright as `first`, and so deep that the head turns as far as in the poses `raw`."""
+    columns = np.column_stack([first[:, 2], bundle.shape[:, :2], np.ones(len(first))])
+    deeper, *tilt, _ = np.linalg.lstsq(columns, bundle.shape[:, 2], rcond=None)[0]
+    own, net = (_turning(rotation) for rotation in (bundle.rotation, raw))
+    trust = net.var() / (net.var() + np.deg2rad(_TELLING_TURN) ** 2)
+    factor = np.clip(trust * (own @ net) / max(net @ net, 1e-12) + (1 - trust) / deeper, 0.7, 1.4)
+    depth = bundle.shape[:, 2] - bundle.shape[:, :2] @ np.array(tilt)
+    depth = depth.mean() + (depth - depth.mean()) * factor
+    return Bundle(np.column_stack([bundle.shape[:, :2], depth]), bundle.rotation, bundle.translation)
+
+
+def _turning(rotation: Float[np.ndarray, "frames 3 3"]) -> Float[np.ndarray, " frames"]:
+    """Angle to the sides of every pose, radians, mean 0."""
+    poses = Rotation.from_matrix(rotation)
+    angle = (poses * poses.mean().inv()).as_euler("YXZ")[:, 0]
+    return angle - angle.mean()
 
 
 def lift(
@@ -125,9 +260,9 @@ def measure_jitter(rotation: Float[np.ndarray, "frames 3 3"]) -> float:
     return float(np.rad2deg(np.sqrt(np.square(rest).sum(-1).mean())))
 
 
-def _start(mesh: Float[np.ndarray, "frames rigid 3"], size: int, focal: float) -> Bundle:
-    """Mean shape and poses by repeated similarity alignment of the meshes, taken as seen from far away."""
-    points = (mesh - np.array([size / 2, size / 2, 0.0])) * np.array([1.0, -1.0, -1.0])
+def align_meshes(mesh: Float[np.ndarray, "frames 478 3"], size: int, focal: float) -> Bundle:
+    """Mean rigid shape and poses by repeated similarity alignment of the meshes, taken as seen from far away."""
+    points = (mesh[:, list(RIGID)].astype(float) - np.array([size / 2, size / 2, 0.0])) * np.array([1.0, -1.0, -1.0])
     middle = points.mean(1)
     centred = points - middle[:, None]
     shape = centred[0]
@@ -142,7 +277,7 @@ def _start(mesh: Float[np.ndarray, "frames rigid 3"], size: int, focal: float) -
     unit = EYE_DISTANCE / np.linalg.norm(shape[corners[1]] - shape[corners[0]])
     distance = focal * unit / scale
     translation = np.column_stack([middle[:, :2] * distance[:, None] / focal, -distance])
-    return Bundle(shape * unit, rotation, translation, 0.0)
+    return Bundle(shape * unit, rotation, translation)
 
 
 def _fit_depth(shape: Float[np.ndarray, "rigid 3"], known: Float[np.ndarray, "rigid 3"]) -> Float[np.ndarray, "rigid 3"]:
@@ -154,17 +289,18 @@ def _fit_depth(shape: Float[np.ndarray, "rigid 3"], known: Float[np.ndarray, "ri
 def _in_head_frame(track: HeadTrack, shape: Float[np.ndarray, "478 3"]) -> HeadTrack:
     """Move, turn and scale the head's frame so that its rest shape stands as docs/conventions.md says.
 
-    x runs along the outer eye corners; y lies in the plane of x and the line from the chin to the top of the forehead, which is
-    upright in a face that looks straight ahead.
+    x runs along the outer eye corners; the line from the base of the nose to its root leans back from y by a fixed angle, as it
+    does in a face that looks straight ahead.
     """
     left, right = shape[list(OUTER_EYE_CORNERS)]
     x = (right - left) / np.linalg.norm(right - left)
-    y = shape[FOREHEAD_TOP] - shape[CHIN]
-    y = y - (y @ x) * x
-    y /= np.linalg.norm(y)
+    up = shape[NOSE_ROOT] - shape[NOSE_BASE]
+    up = up - (up @ x) * x
+    up /= np.linalg.norm(up)
+    y = np.cos(NOSE_LEANS) * up + np.sin(NOSE_LEANS) * np.cross(x, up)
     z = np.cross(x, y)
     axes = np.stack([x, y, z])
-    unit = EYE_DISTANCE / np.linalg.norm(right - left)
+    unit = CORNER_DISTANCE / np.linalg.norm(right - left)
     origin = (left + right) / 2 - (BEHIND_EYES * z + BELOW_EYES * y) / unit
     return HeadTrack(
         rotation=track.rotation @ axes.T,
@@ -177,4 +313,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.product(_POSES)]
 
 
-STEP = Step("tracking", 2, ("landmarks",), ("size", "focal"), track_head, _made)
+STEP = Step("tracking", 3, ("frames", "landmarks"), ("size", "focal", "seconds"), track_head, _made)

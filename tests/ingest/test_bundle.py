@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from r2talker.face.topology import CHIN, FOREHEAD_TOP, MESH_POINTS, OUTER_EYE_CORNERS, RIGID, mesh_to_68
+from r2talker.face.topology import MESH_POINTS, NOSE_BASE, NOSE_ROOT, OUTER_EYE_CORNERS, RIGID, mesh_to_68
 from r2talker.ingest.expression import find_expression
-from r2talker.ingest.tracking import BEHIND_EYES, BELOW_EYES, EYE_DISTANCE, HeadTrack, fit_track, measure_jitter
+from r2talker.ingest.tracking import BEHIND_EYES, BELOW_EYES, CORNER_DISTANCE, NOSE_LEANS, HeadTrack, fit_track, measure_jitter
 
 SIZE, FOCAL = 512, 1200.0
 # Degrees rms that 0.33 pixel of noise per point leaves, and what smoothing and the depth prior leave without (0.09 measured,
@@ -30,8 +30,8 @@ def make_scene(frames: int = 120, noise: float = 0.0, outliers: int = 0, depth_u
     rng = np.random.default_rng(3)
     angle, height = rng.uniform(-1.2, 1.2, MESH_POINTS), rng.uniform(-0.09, 0.08, MESH_POINTS)
     shape = np.column_stack([0.075 * np.sin(angle), height, 0.09 * np.cos(angle) - 3 * height**2])
-    shape[list(OUTER_EYE_CORNERS)] = [(-0.045, 0.03, 0.065), (0.045, 0.03, 0.065)]
-    shape[[FOREHEAD_TOP, CHIN]] = [(0, 0.08, 0.08), (0, -0.09, 0.08)]
+    shape[list(OUTER_EYE_CORNERS)] = [(side * CORNER_DISTANCE / 2, 0.03, 0.065) for side in (-1, 1)]
+    shape[[NOSE_ROOT, NOSE_BASE]] = [(0, 0.03, 0.08), (0, -0.03, 0.08 + 0.06 * np.tan(NOSE_LEANS))]
     time = np.arange(frames) / 25
     angles = np.column_stack([8 * np.sin(2.1 * time), 10 * np.sin(1.3 * time + 1), 4 * np.sin(1.7 * time)])
     rotation = Rotation.from_euler("XYZ", angles, degrees=True)
@@ -84,10 +84,11 @@ def test_interpolated_pictures_do_not_pull() -> None:
 def test_head_frame_is_the_documented_one() -> None:
     track, _ = fit_track(make_scene(noise=0.33).mesh, np.ones(120), SIZE, FOCAL)
     left, right = track.shape[list(OUTER_EYE_CORNERS)]
-    assert np.linalg.norm(right - left) == pytest.approx(EYE_DISTANCE)
+    assert np.linalg.norm(right - left) == pytest.approx(CORNER_DISTANCE)
     assert (left + right) / 2 == pytest.approx(np.array([0, BELOW_EYES, BEHIND_EYES]), abs=1e-9)
     assert left[1:] == pytest.approx(right[1:], abs=1e-9)
-    assert track.shape[FOREHEAD_TOP, 2] == pytest.approx(track.shape[CHIN, 2], abs=1e-9)
+    lean = track.shape[NOSE_ROOT] - track.shape[NOSE_BASE]
+    assert np.arctan2(-lean[2], lean[1]) == pytest.approx(NOSE_LEANS, abs=1e-9)
     c2w = track.c2w()
     assert np.einsum("fij,fkj->fik", c2w[:, :3, :3], c2w[:, :3, :3]) == pytest.approx(np.tile(np.eye(3), (120, 1, 1)), abs=1e-9)
     assert (c2w[:, 2, 3] > 0.5).all()

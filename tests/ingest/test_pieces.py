@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from r2talker.errors import R2TalkerError
-from r2talker.ingest.background import fill_unseen, merge_looks
 from r2talker.ingest.eyes import eye_values
 from r2talker.ingest.frames import square_around
 from r2talker.ingest.landmarks import fill_gaps, refuse_gaps, refuse_jumps
 from r2talker.ingest.parsing import BACKGROUND, HEAD, NECK, TORSO
 from r2talker.ingest.pictures import map_ordered
+from r2talker.ingest.plate import fill_unseen, merge_looks
 from r2talker.ingest.torso import make_torso
 from r2talker.media.read import VideoInfo
 
