@@ -55,7 +55,7 @@ def make_masks(workspace: Workspace) -> StepResult:
         index, rgb, rough = item
         alpha = refine_border(rgb, refine_mask(rgb, rough, meshes[index]), learned.plate, learned.seen)
         label = parse_picture(rgb, alpha > 0.5, meshes[index], learned.colours)
-        write_bytes(workspace.folder.parsing(index), encode(".png", COLOURS_BGR[label], [cv2.IMWRITE_PNG_COMPRESSION, 9]))
+        write_bytes(workspace.folder.parsing(index), encode(".png", COLOURS_BGR[label], [cv2.IMWRITE_PNG_COMPRESSION, 4]))
         levels = (np.round(alpha * _LEVELS) * (255 / _LEVELS)).astype(np.uint8)
         write_bytes(alpha_path(workspace, index), encode(".webp", np.dstack([levels] * 3), _LOSSLESS))
         return np.bincount(label.reshape(-1), minlength=TORSO + 1) / label.size

@@ -24,14 +24,16 @@ def refine_border(
     """
     scale = len(rgb) / REFERENCE_SIZE
     solid = (rough > 0.5).astype(np.uint8)
-    inside = cv2.erode(solid, _disc(_INSIDE * scale)) > 0
-    outside = cv2.dilate(solid, _disc(_OUTSIDE * scale)) == 0
+    inside = cv2.distanceTransform(solid, cv2.DIST_L2, 3) > _INSIDE * scale
+    outside = cv2.distanceTransform(1 - solid, cv2.DIST_L2, 3) > _OUTSIDE * scale
     doubt = ~(inside | outside)
     if not doubt.any():
         return rough
     picture = rgb.astype(np.float32)
     person = carry(picture, inside, _CARRY * scale)
-    room = np.where(seen[..., None], plate.astype(np.float32), carry(picture, outside, _CARRY * scale))
+    room = plate.astype(np.float32)
+    if (doubt & ~seen).any():
+        room = np.where(seen[..., None], room, carry(picture, outside, _CARRY * scale))
     apart = person - room
     squares = np.square(apart).sum(-1)
     share = np.clip(((picture - room) * apart).sum(-1) / np.maximum(squares, 1e-3), 0, 1)
@@ -48,21 +50,14 @@ def carry(
     picture: Float32[np.ndarray, "size size 3"], known: Bool[np.ndarray, "size size"], reach: float
 ) -> Float32[np.ndarray, "size size 3"]:
     """Colours of the known pixels carried beyond them, each place taking from the nearest scale that has any."""
-    size = picture.shape[1::-1]
-    values = np.dstack([picture * known[..., None], known.astype(np.float32)])
-    carried, total = np.zeros_like(picture), np.zeros(known.shape, np.float32)
+    size, half = picture.shape[1::-1], (max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2))
+    values = cv2.resize(np.dstack([picture * known[..., None], known.astype(np.float32)]), half, interpolation=cv2.INTER_AREA)
+    carried = np.zeros((half[1], half[0], 4), np.float32)
     for _ in range(3):
-        # A wide blur of a small picture is as good as one of the large picture.
-        blurred = cv2.resize(cv2.GaussianBlur(values, (0, 0), max(reach, 0.8)), size, interpolation=cv2.INTER_LINEAR)
-        share = blurred[..., 3]
-        part = (1 - total) * np.clip(share * 20, 0, 1)
-        carried += blurred[..., :3] * (part / np.maximum(share, 1e-6))[..., None]
-        total += part
-        half = (max(1, values.shape[1] // 2), max(1, values.shape[0] // 2))
-        values = cv2.resize(values, half, interpolation=cv2.INTER_AREA)
-    return carried / np.maximum(total, 1e-6)[..., None]
-
-
-def _disc(radius: float) -> np.ndarray:
-    size = 2 * max(1, round(radius)) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        # A blur of a small picture is as good as a wide one of the large picture.
+        blurred = cv2.resize(cv2.GaussianBlur(values, (0, 0), max(reach / 2, 0.8)), half, interpolation=cv2.INTER_LINEAR)
+        share = blurred[..., 3:]
+        carried += blurred * ((1 - carried[..., 3:]) * np.clip(share * 20, 0, 1) / np.maximum(share, 1e-6))
+        values = cv2.resize(values, (max(1, values.shape[1] // 2), max(1, values.shape[0] // 2)), interpolation=cv2.INTER_AREA)
+    carried = cv2.resize(carried, size, interpolation=cv2.INTER_LINEAR)
+    return carried[..., :3] / np.maximum(carried[..., 3:], 1e-6)

@@ -33,7 +33,7 @@ _SPREAD = np.array([0.004, 0.004, 0.003])
 # The same once the skin is compared, in the order of the errors of a mesh's depth; and how little the mesh says then: its errors
 # go with the pose, and it halves the nodding of a drawn head.
 _SKIN_SPREAD = np.array([0.002, 0.002, 0.004])
-_SKIN_ROUNDS, _MESH_SHARE = 2, 0.03
+_SKIN_ROUNDS, _MESH_SHARE = 3, 0.01
 # Degrees of turning (standard deviation) from which on the net's own turning tells how deep the face is.
 _TELLING_TURN = 2.0
 
@@ -147,14 +147,24 @@ def refine_track(
     bundle = Bundle(first, rough.rotation, rough.translation)
     for _ in range(_SKIN_ROUNDS):
         start = Bundle(np.concatenate([bundle.shape[:rigid], surface.places]), bundle.rotation, bundle.translation)
-        seen = anchor.join(find_skin(cuts, surface, start, confidence))
-        bundle = adjust_bundle(seen, start, _SKIN_SPREAD)
+        skin = find_skin(cuts, surface, start, confidence)
+        bundle = adjust_bundle(anchor.join(skin), start, _SKIN_SPREAD)
+        seen = anchor.join(_trust_as_it_fits(skin, Bundle(bundle.shape[rigid:], bundle.rotation, bundle.translation)))
         for _ in range(_ROUNDS):
             bundle = adjust_bundle(seen, _settle_depth(bundle, first, raw.rotation))
         surface = surface.bend(bundle.shape[rigid:, 2])
     error, noise = _skin_error(seen, bundle), _pose_noise(seen, bundle)
     bundle = Bundle(bundle.shape[:rigid], bundle.rotation, bundle.translation)
     return RefinedTrack(_whole_head(bundle, mesh, confidence, size, focal), error, noise)
+
+
+def _trust_as_it_fits(skin: Sightings, bundle: Bundle) -> Sightings:
+    """The sightings with their precision lowered to how well the poses explain them: poor pictures leave more to the mesh."""
+    residual = find_residual(skin, bundle)
+    squares = np.einsum("fpi,fpij,fpj->fp", residual, skin.precision, residual)[skin.precision[..., 0, 0] > 0]
+    # The median of a chi-square distribution of two degrees of freedom is 2 ln 2.
+    excess = max(1.0, float(np.median(squares)) / (2 * np.log(2))) if len(squares) else 1.0
+    return Sightings(skin.points, skin.precision / excess, skin.weight)
 
 
 def _skin_error(seen: Sightings, bundle: Bundle) -> float:
@@ -313,4 +323,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.product(_POSES)]
 
 
-STEP = Step("tracking", 3, ("frames", "landmarks"), ("size", "focal", "seconds"), track_head, _made)
+STEP = Step("tracking", 4, ("frames", "landmarks"), ("size", "focal", "seconds"), track_head, _made)
