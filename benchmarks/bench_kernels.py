@@ -5,6 +5,7 @@ with the measured copy bandwidth and matrix rate. Needs a CUDA device. `python -
 """
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from benchmarks.table import Result
 from r2talker.device import choose_device
 from r2talker.errors import R2TalkerError
 from r2talker.model.talking_head import TalkingHead
-from r2talker.ops.cuda.kernels import missing
+from r2talker.ops.cuda.kernels import OPS, missing
 from r2talker.render.config import RenderSettings
 from r2talker.render.renderer import Renderer
 
@@ -51,11 +52,17 @@ def time_kernels(work: Callable[[], None], times: int) -> dict[str, float]:
     return {event.key: event.device_time_total / times for event in taken.key_averages() if event.device_time_total > 0}
 
 
+def our_kernels() -> set[str]:
+    """Names of the kernels in this package's sources."""
+    pattern = re.compile(r"__global__ void (?:__launch_bounds__\(.*?\) )?(\w+)\(")
+    return {name for path in OPS.rglob("*.cu") for name in pattern.findall(path.read_text())}
+
+
 def kernel_rows(what: str, times: dict[str, float], needs: dict[str, Need], ceilings: Ceilings) -> list[Result]:
     """Rows of all kernels that matter, the rest of them as one."""
-    rows, rest = [], 0.0
+    rows, rest, ours = [], 0.0, our_kernels()
     for name, microseconds in sorted(times.items(), key=lambda item: -item[1]):
-        if name not in needs and not name.isidentifier():
+        if name not in ours:
             rest += microseconds
             continue
         if microseconds < LEAST_MICROSECONDS:

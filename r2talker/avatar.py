@@ -22,9 +22,11 @@ from r2talker.avatar_format import (
 )
 from r2talker.conditions import window_conditions
 from r2talker.device import choose_device
-from r2talker.drive.log_mel import LogMel, audio_windows
-from r2talker.drive.motion import MotionModel, frame_count, generate_landmarks
-from r2talker.drive.poses import mirrored_indices, smooth_poses
+from r2talker.drive.driver import listen_through
+from r2talker.drive.life import Life, LifeStyle, Performance, Track
+from r2talker.drive.log_mel import LogMel, audio_windows, frame_count, frame_loudness
+from r2talker.drive.motion import MotionModel
+from r2talker.drive.poses import mirrored_indices
 from r2talker.errors import R2TalkerError
 from r2talker.files import write_bytes
 from r2talker.model.head import FrameCode
@@ -35,24 +37,10 @@ from r2talker.render.host import copy_to_host, lay_out, leaves_as_planes
 from r2talker.render.renderer import Renderer
 from r2talker.types import Camera, Frame
 
-UPPER_FACE = [*range(17, 27), *range(36, 48)]
-"""Brows and eyes: they follow the replayed clip, like pose and eye opening, because sound says little about them."""
 BATCH = 256
 """Windows encoded at once."""
 GPU_BATCH = 8
 """Pictures drawn at once on a GPU; a CPU gains nothing from it and hands over every picture as it comes."""
-
-
-@dataclass(frozen=True)
-class Track:
-    """What the clip itself did in every frame: replayed for poses, eyes and brows, or whole.
-
-    c2w: [F, 4, 4] NGP space. eye: [F] percent of the picture. displacements: [F, 68, 3].
-    """
-
-    c2w: Float[Tensor, "frames 4 4"]
-    eye: Float[Tensor, " frames"]
-    displacements: Float[Tensor, "frames 68 3"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +80,8 @@ class Avatar:
             load_part(motion, "motion", tensors, folder.weights)
             motion.eval()
         try:
-            track = Track(*(tensors[f"track.{name}"] for name in ("c2w", "eye", "displacements")))
+            c2w, eye, displacements = (tensors[f"track.{name}"] for name in ("c2w", "eye", "displacements"))
+            track = Track(c2w, eye, displacements, tensors.get("track.loudness"))
         except KeyError as error:
             raise R2TalkerError(f"{folder.weights} has no tensor {error.args[0]}; copy the whole avatar again") from error
         plate = cv2.imread(str(folder.background), cv2.IMREAD_COLOR)
@@ -104,7 +93,7 @@ class Avatar:
         """Write the avatar folder; `avatar.json` comes last."""
         folder = AvatarFolder(Path(path))
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
-        tensors.update({f"track.{name}": getattr(self.track, name) for name in ("c2w", "eye", "displacements")})
+        tensors.update({f"track.{name}": value for name, value in vars(self.track).items() if value is not None})
         if self.motion is not None:
             tensors.update({f"motion.{key}": value for key, value in self.motion.state_dict().items()})
         folder.info.unlink(missing_ok=True)
@@ -126,6 +115,7 @@ class Avatar:
         features: Float[Tensor, "frames 16 width"] | None = None,
         poses: Float[Tensor, "frames 4 4"] | int | None = None,
         eye: float | None = None,
+        life: LifeStyle | None = None,
         frames: int | None = None,
     ) -> DrivePlan:
         """Decide what moves every frame.
@@ -134,7 +124,8 @@ class Avatar:
         landmarks) or features (windows, for methods driven by audio); with none the clip's own motion is replayed.
 
         poses: [T, 4, 4] camera-to-world in NGP space, the number of a tracked frame to hold, or None to replay the clip's poses,
-        mirrored at the ends. eye: constant opening in percent of the picture instead of the clip's. frames: stop after so many.
+        mirrored at the ends. eye: constant opening in percent of the picture instead of the clip's. life: how head, brows and eyes
+        move (by default as in the clip). frames: stop after so many.
         R2TalkerError when the drive does not fit the method.
         """
         given = [
@@ -145,17 +136,17 @@ class Avatar:
         if frames is not None and frames < 1:
             raise R2TalkerError(f"at least one frame must be rendered, got frames = {frames}")
         drive = self.model.method.drive
-        sequence = self._sequence(audio, landmarks, features)
+        samples = None if audio is None else torch.from_numpy(read_samples(audio)).to(self.device)
+        sequence = self._sequence(samples, landmarks, features)
         if len(sequence) == 0:
             raise R2TalkerError("there is nothing to render: the drive is shorter than one frame (40 ms); give a longer one")
         total = len(sequence) if frames is None else min(frames, len(sequence))
-        replay = mirrored_indices(len(sequence), len(self.track.c2w)).to(self.device)
-        if audio is not None and drive.kind == "landmarks":
-            sequence = sequence.clone()
-            sequence[:, UPPER_FACE] = self.track.displacements[replay][:, UPPER_FACE]
+        shown = self._perform(sequence, samples, eye, life or LifeStyle())
+        if samples is not None and drive.kind == "landmarks":
+            sequence = shown.landmarks
         windows = window_conditions(sequence, drive, self.info.statistics, edge=self.info.window_edge)
-        eyes = self.track.eye[replay] if eye is None else torch.full((len(sequence),), eye, device=self.device)
-        return DrivePlan(windows[:total], eyes[:total], self._poses(poses, replay)[:total])
+        c2w = shown.c2w if poses is None else self._poses(poses, len(sequence))
+        return DrivePlan(windows[:total], shown.eye[:total], c2w[:total])
 
     def render(
         self,
@@ -165,12 +156,13 @@ class Avatar:
         features: Float[Tensor, "frames 16 width"] | None = None,
         poses: Float[Tensor, "frames 4 4"] | int | None = None,
         eye: float | None = None,
+        life: LifeStyle | None = None,
         background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
         size: int | None = None,
         frames: int | None = None,
     ) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         """Yield 8-bit RGB pictures at 25 per second; see `plan` for what moves them. size: side in pixels, by default that of training."""
-        plan = self.plan(audio=audio, landmarks=landmarks, features=features, poses=poses, eye=eye, frames=frames)
+        plan = self.plan(audio=audio, landmarks=landmarks, features=features, poses=poses, eye=eye, life=life, frames=frames)
         for batch in self.render_batches(plan, background=background, size=size):
             yield from batch
 
@@ -208,6 +200,7 @@ class Avatar:
         features: Float[Tensor, "frames 16 width"] | None = None,
         poses: Float[Tensor, "frames 4 4"] | int | None = None,
         eye: float | None = None,
+        life: LifeStyle | None = None,
         background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
         size: int | None = None,
         frames: int | None = None,
@@ -218,7 +211,7 @@ class Avatar:
         from r2talker.media.write import VideoWriter, write_png
 
         samples = read_samples(audio)
-        plan = self.plan(audio=samples, landmarks=landmarks, features=features, poses=poses, eye=eye, frames=frames)
+        plan = self.plan(audio=samples, landmarks=landmarks, features=features, poses=poses, eye=eye, life=life, frames=frames)
         side, progress = self._side(size), progress or Silent()
         target = Path(path)
         progress.begin("render", len(plan.windows))
@@ -263,7 +256,7 @@ class Avatar:
 
     def _sequence(
         self,
-        audio: str | Path | Float[np.ndarray, " samples"] | None,
+        samples: Float[Tensor, " samples"] | None,
         landmarks: Float[Tensor, "frames 68 3"] | None,
         features: Float[Tensor, "frames 16 width"] | None,
     ) -> Tensor:
@@ -275,43 +268,53 @@ class Avatar:
                 if features.ndim != 3 or features.shape[1:] != (16, width):
                     raise R2TalkerError(f"expected features of shape [frames, 16, {width}], got {list(features.shape)}")
                 return features.to(self.device, torch.float32)
-            if audio is None:
+            if samples is None:
                 raise R2TalkerError(f"{self.info.method} has no motion of its own to replay; pass audio or features")
-            return self._features(audio)
+            return self._features(samples)
         if features is not None:
             raise R2TalkerError(f"{self.info.method} is driven by landmarks, not audio features; pass landmarks or audio")
         if landmarks is not None:
             if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 3):
                 raise R2TalkerError(f"expected landmarks of shape [frames, 68, 3], got {list(landmarks.shape)}")
             return landmarks.to(self.device, torch.float32)
-        if audio is None:
+        if samples is None:
             return self.track.displacements
         if self.motion is None:
             raise R2TalkerError(
                 "this avatar has no landmark generator (it was trained without sound); pass landmarks instead of audio"
             )
-        samples = torch.from_numpy(read_samples(audio)).to(self.device)
-        return generate_landmarks(self.motion, samples)
+        return listen_through(self.motion, samples).landmarks
 
-    def _features(self, audio: str | Path | Float[np.ndarray, " samples"]) -> Tensor:
+    def _features(self, samples: Float[Tensor, " samples"]) -> Tensor:
         if self.info.feature != "mel":
             raise R2TalkerError(
                 f"this avatar listens to {self.info.feature!r} features, which r2talker cannot compute; pass features"
             )
-        samples = torch.from_numpy(read_samples(audio)).to(self.device)
         log_mel = LogMel(self.info.model.feature_width).to(self.device)
         return audio_windows(log_mel(samples), frame_count(len(samples)), padding=log_mel.silence)
 
-    def _poses(self, poses: Float[Tensor, "frames 4 4"] | int | None, replay: Tensor) -> Tensor:
-        if poses is None:
-            return smooth_poses(self.track.c2w)[replay]
+    def _perform(
+        self, sequence: Tensor, samples: Float[Tensor, " samples"] | None, eye: float | None, style: LifeStyle
+    ) -> Performance:
+        """What head, brows and eyes do beside the frames of the drive."""
+        if style.head == "speech" and (samples is None or self.track.loudness is None):
+            which = "the drive" if samples is None else "the clip of this avatar"
+            raise R2TalkerError(
+                f"the head can only follow speech where there is sound, and {which} has none; replay the clip's motion"
+            )
+        loudness = torch.zeros(len(sequence)) if samples is None else frame_loudness(samples)
+        landmarks = sequence if sequence.shape[1:] == (68, 3) else self.track.displacements.new_zeros(len(sequence), 68, 3)
+        slope = None if self.motion is None else self.motion.eye_slope
+        return Life(self.track, style, eye=eye, eye_slope=slope).advance(landmarks, loudness)
+
+    def _poses(self, poses: Float[Tensor, "frames 4 4"] | int, frames: int) -> Tensor:
         if isinstance(poses, int):
             if not 0 <= poses < len(self.track.c2w):
                 raise R2TalkerError(f"the clip has poses 0 to {len(self.track.c2w) - 1}, got {poses}")
-            return self.track.c2w[poses].expand(len(replay), 4, 4)
-        if poses.ndim != 3 or poses.shape[1:] != (4, 4):
+            return self.track.c2w[poses].expand(frames, 4, 4)
+        if poses.ndim != 3 or poses.shape[1:] != (4, 4) or len(poses) == 0:
             raise R2TalkerError(f"expected poses of shape [frames, 4, 4], got {list(poses.shape)}")
-        return poses.to(self.device, torch.float32)[mirrored_indices(len(replay), len(poses)).to(self.device)]
+        return poses.to(self.device, torch.float32)[mirrored_indices(frames, len(poses)).to(self.device)]
 
     def _side(self, size: int | None) -> int:
         if size is not None and size < 1:

@@ -16,15 +16,17 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from r2talker.avatar import UPPER_FACE, Avatar
+from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder, read_avatar_info, write_avatar_info
 from r2talker.data.dataset import Dataset
 from r2talker.data.regions import padded_region
+from r2talker.drive.life import LifeStyle
 from r2talker.errors import R2TalkerError
 from r2talker.subject.voice import synthesise_speech
 from tests.tiny import SIZE, TRAIN_FRAMES, TRAIN_SIZE, Interrupting
 from tests.tolerances import TOLERANCES, assert_close
 
+UPPER_FACE = [*range(17, 27), *range(36, 48)]
 FRAME = 640
 """Samples of one frame at 16 kHz and 25 fps."""
 
@@ -179,6 +181,24 @@ def test_brows_and_eyes_come_from_the_clip_while_it_speaks(avatar: Avatar, speec
     assert not torch.equal(middle[:, 48:], avatar.track.displacements[:30, 48:])
 
 
+def test_head_and_blinks_can_live_on_their_own(avatar: Avatar, audio_avatar: Avatar, speech: np.ndarray) -> None:
+    long = np.tile(speech, 10)
+    for driven in (avatar, audio_avatar):
+        replayed, alive = (driven.plan(audio=long, life=life) for life in (None, LifeStyle("speech", "new")))
+        assert len(alive.c2w) == len(replayed.c2w) == 300
+        assert not torch.equal(alive.c2w, replayed.c2w)
+        assert not torch.equal(alive.eye, replayed.eye)
+        assert alive.eye.min() < 0.5 * alive.eye.median()
+
+
+def test_a_head_cannot_follow_speech_that_is_not_there(avatar: Avatar, speech: np.ndarray) -> None:
+    with pytest.raises(R2TalkerError, match="the drive has none; replay"):
+        avatar.plan(life=LifeStyle("speech"))
+    track = dataclasses.replace(avatar.track, loudness=None)
+    with pytest.raises(R2TalkerError, match="the clip of this avatar has none; replay"):
+        dataclasses.replace(avatar, track=track).plan(audio=speech, life=LifeStyle("speech"))
+
+
 def test_landmarks_drive_frame_by_frame(avatar: Avatar) -> None:
     landmarks = torch.linspace(-0.5, 0.5, 7 * 68 * 3).reshape(7, 68, 3)
     plan = avatar.plan(landmarks=landmarks)
@@ -291,8 +311,9 @@ def test_an_avatar_of_a_silent_clip_cannot_speak(avatar: Avatar, speech: np.ndar
 
 
 def test_speech_moves_the_mouth_and_silence_does_not(avatar: Avatar, data: Dataset, speech: np.ndarray) -> None:
-    # Brows that hold still, so that nothing moves but what the sound moves.
-    track = dataclasses.replace(avatar.track, displacements=avatar.track.displacements[:1].expand(TRAIN_FRAMES, 68, 3))
+    # Brows and eyes that hold still, so that nothing moves but what the sound moves.
+    held, eye = avatar.track.displacements[:1].expand(TRAIN_FRAMES, 68, 3), avatar.track.eye[:1].expand(TRAIN_FRAMES)
+    track = dataclasses.replace(avatar.track, displacements=held, eye=eye)
     still, size = dataclasses.replace(avatar, track=track), TRAIN_SIZE // 2
     lips = padded_region(data.pixels[0, 48:] * (size / SIZE), 0.2, size)
 

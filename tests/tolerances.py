@@ -75,6 +75,15 @@ TOLERANCES |= {
 TOLERANCES |= {
     # drive and its evaluation
     "still mouth": Tolerance(1e-5, 0, "metres; components of a face without variance have no size"),
+    "streamed landmarks": Tolerance(1e-4, 0, "promised; products of other batch sizes and float64 sums: 2e-7 measured"),
+    "pitch of a buzz": Tolerance(0.02, 0, "octaves; lags are whole samples: 1 in 80 at 200 Hz, half of that off"),
+    "energy": Tolerance(1e-4, 0, "float32 logarithms"),
+    "cepstra": Tolerance(1e-8, 1e-8, "float64 sums in another order"),
+    "graph of float32": Tolerance(1e-3, 1e-5, "float32 sums of 494 products of size 1 in another order"),
+    "bridged eye": Tolerance(2e-3, 0, "percent of the picture; linear across a blink where the clip curves"),
+    "shape of a blink": Tolerance(0.02, 0, "relative to the bridged eye: 2e-3 of 0.3"),
+    "projection of a known frame": Tolerance(0.05, 0.02, "the ridge of 0.03 shares a known frame's weight with its neighbours"),
+    "first row's share": Tolerance(0.01, 0, "the first row counts 1 to 50; noise of 0.05 over 400 rows"),
     "lip distance": Tolerance(1e-7, 0, "metres; one float32 norm"),
     "envelope of noise": Tolerance(0.02, 0, "log-mel units, the noise's own fluctuation over ten frames"),
 }
@@ -175,6 +184,9 @@ TOLERANCES |= {
         0.03, 0, "a rounded deformation reads other cells of a random table of 2048: 0.009 measured"
     ),
     "formula of yuv": Tolerance(0.51, 0, "rounding to bytes, weights of 16 binary places"),
+    "fused gradient": Tolerance(
+        0.03, 0, "relative error of a gradient: halves, sums in single precision; 0.013 measured at most"
+    ),
     "optimiser": Tolerance(1e-6, 1e-4, "single precision, fast power and root"),
 }
 

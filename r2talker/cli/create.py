@@ -27,6 +27,8 @@ class CreateArguments:
     dataset: Path | None = None
     """Dataset folder to make on the way; by default beside the avatar, with the suffix .dataset."""
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    motion_start: Path | None = None
+    """File of `r2talker train-motion` from which the landmark generator starts."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -35,11 +37,13 @@ def create(args: CreateArguments, progress: Progress) -> str:
     from r2talker.cli.describe import describe_dataset
     from r2talker.evaluate.held_out import evaluate_avatar
     from r2talker.ingest.pipeline import ingest
+    from r2talker.train.motion_start import start_settings
     from r2talker.train.run import train_avatar
 
+    motion = start_settings(args.motion_start)
     dataset = args.dataset or args.avatar.with_suffix(".dataset")
     info = ingest(args.video, dataset, args.ingest, progress)
-    train_avatar(args.method, dataset, args.avatar, args.train, progress=progress)
+    train_avatar(args.method, dataset, args.avatar, args.train, motion, progress)
     scores = evaluate_avatar(args.avatar, dataset, progress=progress)
     return "\n".join(
         [

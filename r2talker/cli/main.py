@@ -14,6 +14,9 @@ VERBS = {
     "train": "train an avatar from a dataset folder",
     "render": "let an avatar speak a sound file, into an mp4",
     "evaluate": "measure an avatar on the held-out frames of a dataset",
+    "train-motion": "teach the landmark generator's hearing on several people's datasets",
+    "evaluate-motion": "measure the landmark generator on held-out ends and foreign voices",
+    "features": "write the audio features of the original tools: wav2vec2, HuBERT, DeepSpeech",
     "info": "say what an avatar or a dataset holds",
     "convert-bfm": "convert the Basel Face Model, for people who own it",
     "track-bfm": "track the head of a dataset with the Basel Face Model",
@@ -32,7 +35,7 @@ ENVIRONMENT = {
 
 def usage() -> str:
     """The text of `r2talker --help`."""
-    lines = [f"  {verb:<11} {text}" for verb, text in VERBS.items()]
+    lines = [f"  {verb:<15} {text}" for verb, text in VERBS.items()]
     return "\n".join(
         [
             f"r2talker {__version__}: a video of a person becomes an avatar that speaks any sound",

@@ -32,8 +32,14 @@ class RenderArguments:
     """.npy of audio feature windows, (T, 16, K), for methods driven by audio."""
     pose: int | None = None
     """Hold the head pose of this tracked frame; by default the clip's poses are replayed, mirrored at the ends."""
+    poses: Path | None = None
+    """File of head poses instead: transforms_*.json of a dataset, or .npy of camera-to-world matrices (T, 4, 4)."""
+    head: Literal["replay", "speech"] = "replay"
+    """How head and brows move: the clip's motion to and fro, or its stretches joined anew to fit the loudness of the sound."""
+    blinks: Literal["clip", "new", "none"] = "clip"
+    """Blinks where the clip has them, new ones with the clip's shapes and timing, or none."""
     eye: float | None = None
-    """Constant eye opening in percent of the picture; by default the clip's is replayed."""
+    """Constant eye opening in percent of the picture; by default the clip's is replayed. New blinks close it all the same."""
     background: str | None = None
     """Picture file, or colour as R,G,B of 0 to 255; by default the clip's clean background."""
     size: int | None = None
@@ -49,7 +55,11 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(RenderArguments, "render", arguments)
     if args.output.suffix.lower() != ".mp4":
         raise R2TalkerError(f"{args.output} must end in .mp4")
+    if args.pose is not None and args.poses is not None:
+        raise R2TalkerError("--pose holds one pose and --poses gives many; choose one")
     from r2talker.avatar import Avatar, read_samples
+    from r2talker.data.poses import read_poses
+    from r2talker.drive.life import LifeStyle
 
     avatar = Avatar.load(args.avatar, device=args.device)
     samples, background = read_samples(args.audio), _background(args.background)
@@ -60,8 +70,9 @@ def main(arguments: Sequence[str]) -> None:
             audio=samples,
             landmarks=landmarks,
             features=features,
-            poses=args.pose,
+            poses=args.pose if args.poses is None else read_poses(args.poses),
             eye=args.eye,
+            life=LifeStyle(args.head, args.blinks),
             background=background,
             size=args.size,
             frames=args.frames,

@@ -21,6 +21,8 @@ class TrainArguments:
     """Dataset folder made by `r2talker ingest`."""
     avatar: Positional[Path]
     """Folder to make."""
+    motion_start: Path | None = None
+    """File of `r2talker train-motion` from which the landmark generator starts."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -28,10 +30,12 @@ def main(arguments: Sequence[str]) -> None:
     """Run the verb."""
     args = parse(TrainArguments, "train", arguments)
     from r2talker.evaluate.held_out import evaluate_avatar
+    from r2talker.train.motion_start import start_settings
     from r2talker.train.run import train_avatar
 
+    motion = start_settings(args.motion_start)
     with ProgressDisplay() as progress:
-        report = train_avatar(args.method, args.dataset, args.avatar, args.train, progress=progress)
+        report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress)
         scores = evaluate_avatar(args.avatar, args.dataset, progress=progress)
     state = "is finished already" if report.current else f"trained in {report.seconds:.0f} s"
     print(f"{args.avatar} {state}\n{scores.summary()}")

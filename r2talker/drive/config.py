@@ -16,6 +16,9 @@ class MotionConfig:
     look_ahead_ms: int = 120
     """Sound after the 40 ms of a frame that must have arrived before the frame can be made, milliseconds."""
 
+    blur_rows: int = 1
+    """Rows of 20 ms by which the networks' window is moved to either side; their outputs are averaged."""
+
     components: int = 12
     """Principal components of the person's lower face that the model can move."""
 
@@ -23,4 +26,16 @@ class MotionConfig:
     """Units of each hidden layer."""
 
     members: int = 4
-    """Networks whose outputs are averaged, each early-stopped on another part of the clip."""
+    """Networks whose outputs are averaged, each trained without another part of the clip."""
+
+    remembered: int = 0
+    """Landmark frames of the clip that the model keeps, evenly spaced over it, to stay near them; training sets it."""
+
+    nearness: float = 0.7
+    """Share of the way from what the networks say to the nearest that the person's face has done, 0 to 1."""
+
+    tremble: float = 0.5
+    """Share of a movement far smaller than the person's usual ones that a frame makes at once; 1 leaves tremble as it is."""
+
+    syllables: float = 0.5
+    """Standard deviations by which the mouth of a strange voice opens further per 10 dB of loudness."""

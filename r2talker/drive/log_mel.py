@@ -17,6 +17,7 @@ HOP = 320
 ROW_RATE = SAMPLE_RATE / HOP
 WINDOW_ROWS = 16
 ROWS_PER_FRAME = 2
+LOUDNESS_BANDS = 24
 
 _FFT = 512
 _LOW_HZ, _HIGH_HZ = 60.0, 7600.0
@@ -30,6 +31,7 @@ class LogMel(nn.Module):
     """
 
     rate = ROW_RATE
+    receptive_samples = _FFT
     silence = -1.0
     margin = (_FFT - HOP) // 2
     """Samples that a row reads on either side of its own frame."""
@@ -56,6 +58,21 @@ class LogMel(nn.Module):
         spectrum = torch.fft.rfft(samples.unfold(0, _FFT, HOP) * self.window)
         power = (spectrum.real.square() + spectrum.imag.square()) @ self.bands
         return power.clamp_min(_POWER_FLOOR).log10() / 4 + 1
+
+
+def frame_loudness(samples: Float[Tensor, " samples"]) -> Float[Tensor, " frames"]:
+    """Mean of 24 log-mel bands over each 25 fps frame's own 40 ms (1 unit is 40 dB), round(25 * seconds) frames."""
+    rows = LogMel(LOUDNESS_BANDS).to(samples.device)(samples)
+    return (
+        pad(rows.mean(1), (0, 1), value=LogMel.silence)
+        .unfold(0, ROWS_PER_FRAME, ROWS_PER_FRAME)
+        .mean(1)[: frame_count(len(samples))]
+    )
+
+
+def frame_count(samples: int) -> int:
+    """Video frames at 25 fps of that many samples, rounded to the nearest."""
+    return int(samples / (HOP * ROWS_PER_FRAME) + 0.5)
 
 
 def row_count(samples: int) -> int:

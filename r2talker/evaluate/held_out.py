@@ -15,7 +15,8 @@ from r2talker.conditions import window_conditions
 from r2talker.data.dataset import Dataset, Pictures, read_dataset, read_pictures, torso_over_background
 from r2talker.data.regions import lips_region
 from r2talker.data.sound import read_pcm
-from r2talker.drive.motion import advance_sound, generate_landmarks
+from r2talker.drive.driver import generate_landmarks
+from r2talker.drive.motion import advance_sound
 from r2talker.errors import R2TalkerError
 from r2talker.evaluate.metrics import mouth_distance, psnr
 from r2talker.evaluate.motion import correlation, lip_curves

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, pad
 
+from r2talker.drive.driver import generate_landmarks
 from r2talker.drive.log_mel import HOP, ROWS_PER_FRAME, LogMel
-from r2talker.drive.motion import MotionModel, advance_sound, generate_landmarks
+from r2talker.drive.motion import MotionModel, advance_sound
 
 SECOND = 25
 MOST_LAG = 5
@@ -124,8 +125,8 @@ def score_motion(
     offset = (generated - tracked)[:, _MOUTH]
     flat = offset[..., :2].norm(dim=-1).mean().item()
     return MotionScores(
-        raw=_correlate(made, true),
-        fast=_correlate(_fast(made), _fast(true)),
+        raw=correlate_curves(made, true),
+        fast=correlate_curves(without_drift(made), without_drift(true)),
         mouth_error=offset.norm(dim=-1).mean().item(),
         mouth_pixels=float("nan") if pixels_per_metre is None else flat * pixels_per_metre,
         still_error=(tracked - tracked.mean(0))[:, _MOUTH].norm(dim=-1).mean().item(),
@@ -138,12 +139,12 @@ def score_motion(
 
 def best_lag(made: LipCurves, true: LipCurves) -> int:
     """Frames (at most 5) by which `made` comes later than `true` where the sum of the three fast correlations is largest."""
-    made, true = _fast(made), _fast(true)
+    made, true = without_drift(made), without_drift(true)
 
     def fit(lag: int) -> float:
         late = slice(max(lag, 0), None if lag >= 0 else lag)
         early = slice(max(-lag, 0), None if lag <= 0 else -lag)
-        return _correlate(_cut(made, late), _cut(true, early)).mean
+        return correlate_curves(_cut(made, late), _cut(true, early)).mean
 
     # The smallest shift wins a tie.
     return max(sorted(range(-MOST_LAG, MOST_LAG + 1), key=abs), key=fit)
@@ -183,14 +184,15 @@ def correlation(a: Float[Tensor, " frames"], b: Float[Tensor, " frames"]) -> flo
     return (a @ b).item() / size if size > 1e-15 else 0.0
 
 
-def _correlate(made: LipCurves, true: LipCurves) -> Correlations:
+def correlate_curves(made: LipCurves, true: LipCurves) -> Correlations:
+    """Curve by curve."""
     return Correlations(
         correlation(made.opening, true.opening), correlation(made.width, true.width), correlation(made.height, true.height)
     )
 
 
-def _fast(curves: LipCurves) -> LipCurves:
-    """Without the moving average of a second; ends are repeated."""
+def without_drift(curves: LipCurves) -> LipCurves:
+    """The curves without their moving average of a second; ends are repeated."""
 
     def remove(curve: Tensor) -> Tensor:
         padded = pad(curve[None, None], (SECOND // 2, SECOND // 2), mode="replicate")

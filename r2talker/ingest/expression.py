@@ -22,6 +22,7 @@ _DEPTH_BELIEF = 0.5
 _SMOOTHING = (5, 2)
 # Values beyond this many standard deviations of their own coordinate are slips of the mesh, not expressions.
 _SLIP = 6.0
+_MOUTH = slice(48, 68)
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,16 @@ def _without_turning(
     """Take out what head turning predicts: the outline slides over the face as it turns, which is no expression.
 
     Ridge regression on the training split; the ridge of 50 pictures keeps short clips, where speech and turning coincide by
-    chance, from losing expression.
+    chance, from losing expression. Of the mouth only the common shift is taken out: people nod and open their mouths together,
+    and without the part that coincides, sound predicts the lips worse (docs/motion.md).
     """
     frames = len(change)
     flat = change.reshape(frames, -1)
     a, b = turning[:train_frames], flat[:train_frames]
     weights = np.linalg.solve(a.T @ a + 50 * np.eye(a.shape[1]), a.T @ (b - b.mean(0)))
-    return (flat - turning @ weights).reshape(change.shape)
+    predicted = (turning @ weights).reshape(change.shape)
+    predicted[:, _MOUTH] = predicted[:, _MOUTH].mean(1, keepdims=True)
+    return change - predicted
 
 
 def _leak(change: Float[np.ndarray, "frames 68 3"], turning: Float[np.ndarray, "frames 5"]) -> float:
@@ -149,4 +153,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.product(_SHAPE), *(folder.landmark_offsets(split) for split in ("", "train", "val"))]
 
 
-STEP = Step("expression", 2, ("landmarks", "tracking"), ("size", "focal"), measure_expression, _made)
+STEP = Step("expression", 3, ("landmarks", "tracking"), ("size", "focal"), measure_expression, _made)

@@ -6,10 +6,11 @@ learning rate falls to zero by the end; stopping at the lowest held-out loss was
 """
 
 import contextlib
-import math
+import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,13 +23,16 @@ from r2talker.errors import R2TalkerError
 from r2talker.progress import Progress, Silent
 from r2talker.train.motion_config import MotionTrainingConfig
 from r2talker.train.motion_data import RUN, MotionData, gather_motion_data, learn_person, learn_voice
+from r2talker.train.motion_start import HEARING, read_start
 
 MIN_FRAMES = 45
 """The training split of two seconds, the shortest clip that ingest takes; fewer frames teach nothing."""
 
-_REPORT_STEPS = 50
+MOST_REMEMBERED = 1024
+"""Frames of the clip that a model keeps at most (0.8 MB)."""
+
+REPORT_STEPS = 50
 _HELD_SHARE = 0.06
-_WARM_UP = 0.1
 _MOST_GAIN = 1.5
 _OPENINGS = 3
 _MISSING_FRAMES = 5
@@ -52,7 +56,7 @@ def train_motion(
     """
     config, progress = config or MotionTrainingConfig(), progress or Silent()
     train_frames = min(train_frames, landmarks.shape[0])
-    _check(samples, landmarks, train_frames)
+    check_clip(samples, landmarks, train_frames)
     known = landmarks[:train_frames].detach().cpu().float()
     eyes = None if eye is None else eye[:train_frames].detach().cpu().float()
     # Seeded without disturbing the caller's own random numbers.
@@ -70,30 +74,53 @@ def _fit_person(
     progress: Progress,
     device: torch.device,
 ) -> MotionModel:
-    frames = known.shape[0]
     generator = torch.Generator().manual_seed(config.seed)
-    model = MotionModel(config.model)
-    with torch.no_grad():
-        with _one_thread():
-            model.sound_lag.fill_(find_sound_lag(samples[: frames * _FRAME_SAMPLES], known))
-        # The last training frame hears as far ahead as any other.
-        reach = frames * _FRAME_SAMPLES + model.rows_ahead * HOP
-        sound = advance_sound(samples, int(model.sound_lag))[:reach]
-        person = learn_person(model, known, eye)
-        learn_voice(model, sound)
-        data = _to(gather_motion_data(model, sound, known, person, config.variants, generator), device)
-    held = held_blocks(frames, config.model.members).to(device)
+    fit = prepare_fit(samples, known, eye, config, generator, device)
+    if config.start:
+        _take_over(fit.model, Path(config.start))
     progress.begin("landmark generator", config.steps)
-    with _one_thread():
-        _Fit(model.to(device), data, held, config, generator, progress).run()
-    _set_gain(model, data, held, config.articulation)
-    progress.end(f"a model from sound to landmarks, held-out loss {held_loss(model, data, held):.3f}")
-    return model
+    with one_thread():
+        fit.run(progress)
+    _set_gain(fit.model, fit.data, fit.held, config.articulation)
+    progress.end(f"a model from sound to landmarks, held-out loss {held_loss(fit.model, fit.data, fit.held):.3f}")
+    return fit.model
+
+
+def _take_over(model: MotionModel, path: Path) -> None:
+    """Start from the hearing layers of a file."""
+    start = read_start(path)
+    if start.config != dataclasses.replace(model.config, remembered=0):
+        raise R2TalkerError(f"{path} has layers of other sizes than asked for; train it again with the same sizes")
+    model.load_state_dict(start.hearing, strict=False)
+
+
+@torch.no_grad()
+def prepare_fit(
+    samples: Float[Tensor, " samples"],
+    known: Float[Tensor, "frames 68 3"],
+    eye: Float[Tensor, " frames"] | None,
+    config: MotionTrainingConfig,
+    generator: torch.Generator,
+    device: torch.device,
+) -> "Fit":
+    """An untrained model of the person of a clip, with the statistics it needs, and what it is to learn from."""
+    frames = known.shape[0]
+    model = MotionModel(dataclasses.replace(config.model, remembered=min(frames, MOST_REMEMBERED)))
+    with one_thread():
+        model.sound_lag.fill_(find_sound_lag(samples[: frames * _FRAME_SAMPLES], known))
+    # The last training frame hears as far ahead as any other.
+    reach = frames * _FRAME_SAMPLES + model.rows_ahead * HOP
+    sound = advance_sound(samples, int(model.sound_lag))[:reach]
+    person = learn_person(model, known, eye)
+    learn_voice(model, sound)
+    data = _to(gather_motion_data(model, sound, known, person, config.variants, generator), device)
+    held = held_blocks(frames, config.model.members).to(device)
+    return Fit(model.to(device), data, held, config, generator)
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The matrices are small: a second thread gains nothing, and costs several times over when other work holds the cores."""
+def one_thread() -> Iterator[None]:
+    """Compute on one: the matrices are small: a second thread gains nothing, and costs several times over when other work holds the cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -120,8 +147,8 @@ class HeldOutputs:
     tracked: Float[Tensor, "members held components"]
 
 
-class _Fit:
-    """The optimisation of all members at once, each on its own frames."""
+class Fit:
+    """What one person's members are trained with, all at once, each on its own frames."""
 
     def __init__(
         self,
@@ -130,54 +157,57 @@ class _Fit:
         held: Bool[Tensor, "members frames"],
         config: MotionTrainingConfig,
         generator: torch.Generator,
-        progress: Progress,
     ) -> None:
-        self.model, self.data, self.held, self.config = model, data, held, config
-        self.generator, self.progress = generator, progress
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        self.model, self.data, self.held = model, data, held
+        self._config, self._generator = config, generator
         # A run is drawn for a member only if none of its frames is held out from that member.
         runs = data.source[data.starts[:, None] + torch.arange(RUN, device=data.starts.device)]
-        self.starts = [data.starts[~held[member][runs].any(1)] for member in range(config.model.members)]
+        self._starts = [data.starts[~held[member][runs].any(1)] for member in range(config.model.members)]
 
-    def run(self) -> None:
+    def run(self, progress: Progress) -> None:
         """Train until the steps or seconds are over."""
+        config = self._config
+        hearing = [p for name in HEARING for p in getattr(self.model, name).parameters()]
+        moving = list(self.model.last.parameters())
+        factors = (config.start_share if config.start else 1.0, 1.0)
+        optimizer = torch.optim.AdamW([{"params": hearing}, {"params": moving}], weight_decay=config.weight_decay)
         began, step, done = time.monotonic(), 0, 0.0
         while done < 1:
-            self._step(done)
+            for group, factor in zip(optimizer.param_groups, factors, strict=True):
+                group["lr"] = config.rate_at(done) * factor
+            loss = self.loss()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
             step += 1
-            done = max(step / self.config.steps, (time.monotonic() - began) / self.config.seconds)
-            if step % _REPORT_STEPS == 0:
-                self.progress.advance(step, f"held-out loss {held_loss(self.model, self.data, self.held):.3f}")
+            done = max(step / config.steps, (time.monotonic() - began) / config.seconds)
+            if step % REPORT_STEPS == 0:
+                progress.advance(step, f"held-out loss {held_loss(self.model, self.data, self.held):.3f}")
 
-    def _step(self, done: float) -> None:
+    def loss(self) -> Float[Tensor, ""]:
+        """Loss of a batch drawn at random, the members' added up."""
         self.model.train()
-        share = min(1.0, (done + 1e-3) / _WARM_UP)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate * share * 0.5 * (1 + math.cos(math.pi * done))
-        index = torch.stack([self._draw(starts) for starts in self.starts])
+        index = torch.stack([self._draw(starts) for starts in self._starts])
         spoken, silent = self.data.windows[index.flatten(1)], self._draw_silence()
-        output = self.model(self._disturb(torch.cat([spoken, silent], dim=1)), self.config.dropout)
+        output = self.model(self._disturb(torch.cat([spoken, silent], dim=1)), self._config.dropout)
         speaking, resting = output.split([spoken.shape[1], silent.shape[1]], dim=1)
         loss = self._loss(speaking.unflatten(1, index.shape[1:]), self.data.targets[index], self.data.weight[index])
         rest = ((resting - self.model.closed).square() * self.data.importance).sum(-1).mean(1).sum()
-        loss = loss + self.config.silence * rest
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        return loss + self._config.silence * rest
 
     def _draw(self, starts: Int[Tensor, " starts"]) -> Int[Tensor, "runs frames"]:
-        runs = max(1, self.config.frames // RUN)
-        chosen = starts[torch.randint(0, starts.shape[0], (runs,), generator=self.generator).to(starts.device)]
+        runs = max(1, self._config.frames // RUN)
+        chosen = starts[torch.randint(0, starts.shape[0], (runs,), generator=self._generator).to(starts.device)]
         return chosen[:, None] + torch.arange(RUN, device=starts.device)
 
     def _draw_silence(self) -> Float[Tensor, "members items window bands"]:
-        items, silent = max(1, int(self.config.frames * self.config.silence)), self.data.silence.shape[0]
-        index = torch.randint(0, silent, (self.config.model.members, items), generator=self.generator)
+        items, silent = max(1, int(self._config.frames * self._config.silence)), self.data.silence.shape[0]
+        index = torch.randint(0, silent, (self._config.model.members, items), generator=self._generator)
         return self.data.silence[index.to(self.data.silence.device)]
 
     def _disturb(self, windows: Float[Tensor, "members items window bands"]) -> Float[Tensor, "members items window bands"]:
-        level = torch.randn(*windows.shape[:2], 1, 1, generator=self.generator).to(windows.device) * self.config.level
-        return windows + torch.randn_like(windows) * self.config.feature_noise + level
+        level = torch.randn(*windows.shape[:2], 1, 1, generator=self._generator).to(windows.device) * self._config.level
+        return windows + torch.randn_like(windows) * self._config.feature_noise + level
 
     def _loss(
         self,
@@ -189,7 +219,9 @@ class _Fit:
         position = (error.square() * self.data.importance).sum(-1)
         velocity = (error.diff(dim=2).square() * self.data.importance).sum(-1)
         lips = (error @ self.data.lips).square().mean(-1)
-        of_members = ((position + self.config.lips * lips) * weight).mean((1, 2)) + self.config.velocity * velocity.mean((1, 2))
+        of_members = ((position + self._config.lips * lips) * weight).mean((1, 2)) + self._config.velocity * velocity.mean(
+            (1, 2)
+        )
         # Members are independent, so their losses add up.
         return of_members.sum()
 
@@ -216,8 +248,20 @@ def _set_gain(model: MotionModel, data: MotionData, held: Bool[Tensor, "members 
     """
     outputs = held_outputs(model, data, held)
     opening = data.lips[:, :_OPENINGS].mean(1)
-    made, tracked = (float((values @ opening).std()) for values in (outputs.made, outputs.tracked))
+    # In use, outputs of windows moved by a row or more are averaged, which takes some of their spread.
+    blurred = _blurred(outputs.made @ opening, model.config.blur_rows / ROWS_PER_FRAME)
+    made, tracked = float(blurred.std()), float((outputs.tracked @ opening).std())
     model.gain.fill_(min(max(articulation * tracked / max(made, 1e-6), 1.0), _MOST_GAIN))
+
+
+def _blurred(curves: Float[Tensor, "members frames"], reach: float) -> Float[Tensor, "members frames"]:
+    """Mean over `reach` frames to either side of each, of curves that are linear between frames; ends repeat."""
+    moments = torch.linspace(-reach, reach, int(2 * reach * ROWS_PER_FRAME) + 1, device=curves.device)
+    frame = torch.arange(curves.shape[1], device=curves.device)[:, None] + moments
+    left = frame.floor().long()
+    share = (frame - left).to(curves)
+    last = curves.shape[1] - 1
+    return torch.lerp(curves[:, left.clamp(0, last)], curves[:, (left + 1).clamp(0, last)], share).mean(2)
 
 
 def _to(data: MotionData, device: torch.device) -> MotionData:
@@ -225,7 +269,8 @@ def _to(data: MotionData, device: torch.device) -> MotionData:
     return MotionData(**moved)
 
 
-def _check(samples: Tensor, landmarks: Tensor, train_frames: int) -> None:
+def check_clip(samples: Tensor, landmarks: Tensor, train_frames: int) -> None:
+    """Raise R2TalkerError for a clip that teaches nothing."""
     if landmarks.dim() != 3 or landmarks.shape[1:] != (LANDMARKS, 3):
         raise R2TalkerError(f"landmarks must be [frames, 68, 3], got {list(landmarks.shape)}; use aud_idexp.npy of the dataset")
     if train_frames < MIN_FRAMES:

@@ -1,8 +1,11 @@
 """Settings of the landmark generator's training; imports no torch, because the command line builds its help from them."""
 
+import math
 from dataclasses import dataclass, field
 
 from r2talker.drive.config import MotionConfig
+
+_WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,5 +40,13 @@ class MotionTrainingConfig:
     """Frames of silence or steady noise, where the mouth is shut, per training frame; also their weight."""
     articulation: float = 0.85
     """Spread of the generated mouth opening, relative to the tracked one, up to which the output is amplified."""
+    start: str = ""
+    """File of `r2talker train-motion` whose hearing layers the new person starts from; empty: from chance."""
+    start_share: float = 0.3
+    """Learning rate of layers that were taken over, relative to the others'."""
     seed: int = 0
     """Seed of initial weights and of everything drawn."""
+
+    def rate_at(self, done: float) -> float:
+        """Learning rate when that share of the training is done: up over a tenth of it, then down along a cosine to zero."""
+        return self.rate * min(1.0, (done + 1e-3) / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))

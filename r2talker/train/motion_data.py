@@ -74,6 +74,8 @@ def learn_person(model: MotionModel, landmarks: Float[Tensor, "frames 68 3"], ey
     model.landmark_mean.copy_(mean)
     model.landmark_min.copy_(landmarks.amin(0))
     model.landmark_max.copy_(landmarks.amax(0))
+    model.known.copy_(landmarks[torch.linspace(0, landmarks.shape[0] - 1, model.config.remembered).long()])
+    model.pace.copy_(landmarks[:, _MOUTH].diff(dim=0).square().mean().sqrt())
     if eye is not None:
         _learn_eyelids(model, landmarks - mean, eye)
     coefficients = torch.zeros(landmarks.shape[0], model.config.components)
@@ -143,7 +145,7 @@ def gather_motion_data(
 
 
 def _windows(model: MotionModel, samples: Float[Tensor, " samples"], frames: int) -> Float[Tensor, "frames window bands"]:
-    return model.windows(model.features(model.log_mel(samples)), frames)
+    return model.unmoved(model.windows(model.hear(model.log_mel(samples)).features, frames))
 
 
 def _silent_windows(

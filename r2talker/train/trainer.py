@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 import r2talker
-from r2talker.avatar import Avatar, Track
+from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarInfo
 from r2talker.conditions import window_conditions
 from r2talker.data.dataset import Dataset, Pictures, read_pictures
 from r2talker.data.sound import read_pcm
-from r2talker.drive.motion import MotionModel
+from r2talker.drive.life import Track
+from r2talker.drive.log_mel import frame_loudness
+from r2talker.drive.motion import MotionModel, advance_sound
 from r2talker.files import write_json
 from r2talker.model.head import HeadConfig
 from r2talker.model.method import Method
@@ -133,6 +135,13 @@ class Trainer:
         data = self.dataset
         return train_motion(sound, data.displacements, len(data.train), self.motion, self.progress, eye=data.eye)
 
+    def _loudness(self, motion: MotionModel | None) -> Tensor | None:
+        """How loud the clip is in each frame, in step with the pictures; None for a clip without sound."""
+        if not self.dataset.info.source.has_sound:
+            return None
+        sound = read_pcm(self.dataset.folder.audio)
+        return frame_loudness(sound if motion is None else advance_sound(sound, int(motion.sound_lag)))
+
     def _avatar(self, model: TalkingHead, motion: MotionModel | None, pictures: Pictures) -> Avatar:
         info, dataset = self.dataset.info, self.dataset
         described = AvatarInfo(
@@ -156,7 +165,11 @@ class Trainer:
             },
         )
         frames = dataset.train
-        track = Track(*(tensor[: len(frames)].to(self.device) for tensor in (dataset.c2w, dataset.eye, dataset.displacements)))
+        c2w, eye, shown = (
+            values[: len(frames)].to(self.device) for values in (dataset.c2w, dataset.eye, dataset.displacements)
+        )
+        loudness = self._loudness(motion)
+        track = Track(c2w, eye, shown, None if loudness is None else loudness[: len(frames)].to(self.device))
         plate = pictures.background.cpu().numpy()
         if motion is not None:
             motion = motion.to(self.device).eval()

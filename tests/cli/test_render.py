@@ -13,6 +13,7 @@ import pytest
 from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder
 from r2talker.data.dataset import Dataset
+from r2talker.data.folder import DatasetFolder
 from r2talker.media.write import write_png, write_wav
 from r2talker.subject.voice import synthesise_speech
 from tests.cli.conftest import Command
@@ -75,6 +76,17 @@ def test_landmark_files_of_every_shape(
         assert command("render", folder, "--landmarks", file, "-o", path, "--size", 24).code == 0
     assert np.array_equal(pictures(target), pictures(expected))
     assert pictures(target).shape == (6, 24, 24, 3)
+
+
+def test_heads_and_blinks(command: Command, folder: Path, dataset: DatasetFolder, speech: Path, tmp_path: Path) -> None:
+    target, poses = tmp_path / "made.mp4", dataset.transforms("val")
+    common = ("render", folder, "-o", target, "--audio", speech, "--size", 16)
+    assert command(*common, "--head", "speech", "--blinks", "new").code == 0
+    assert command(*common, "--poses", poses, "--blinks", "none").code == 0
+    assert len(pictures(target)) == 13
+    outcome = command(*common, "--poses", poses, "--pose", 0)
+    assert outcome.code == 2
+    assert "choose one" in outcome.err
 
 
 def test_feature_files(command: Command, hearing: Path, data: Dataset, tmp_path: Path) -> None:

@@ -8,58 +8,23 @@ import pytest
 import torch
 
 from r2talker.drive.config import MotionConfig
-from r2talker.drive.motion import EYELIDS, MotionModel, advance_sound, generate_landmarks
+from r2talker.drive.driver import generate_landmarks
+from r2talker.drive.motion import EYELIDS, MotionModel, advance_sound
 from r2talker.drive.sound_lag import find_sound_lag
 from r2talker.errors import R2TalkerError
 from r2talker.evaluate.motion import evaluate_motion
 from r2talker.train.motion import held_blocks, train_motion
-from r2talker.train.motion_augment import coloured_noise
 from r2talker.train.motion_config import MotionTrainingConfig
+from tests.talking import BASE, Talk, make_talk
 from tests.tolerances import assert_close
 
 SECONDS, TRAIN_SECONDS = 20, 15
-BASE = torch.zeros(68, 3)
-BASE[62, 1], BASE[66, 1], BASE[51, 1], BASE[57, 1], BASE[48, 0], BASE[54, 0] = 0.001, -0.001, 0.01, -0.01, -0.025, 0.025
 QUICK = MotionTrainingConfig(steps=250, seconds=600, frames=128, variants=1, model=MotionConfig(hidden=64, members=2))
-
-
-@dataclasses.dataclass(frozen=True)
-class Talk:
-    """Sound, landmarks in metres, and eye value of a person made of formulas."""
-
-    samples: torch.Tensor
-    landmarks: torch.Tensor
-    eye: torch.Tensor
-
-
-def smooth_noise(length: int, step: int, generator: torch.Generator) -> torch.Tensor:
-    """Linear interpolation between random values in [0, 1], one every `step`."""
-    knots = torch.rand(length // step + 2, generator=generator)
-    return torch.nn.functional.interpolate(knots[None, None], size=length + step, mode="linear")[0, 0, :length]
 
 
 @pytest.fixture(scope="module")
 def talk() -> Talk:
-    """Loudness opens the mouth; a brighter sound widens it; the jaw follows the opening; the eyes blink on their own."""
-    generator = torch.Generator().manual_seed(0)
-    frames, samples = SECONDS * 25, SECONDS * 16000
-    opening = (smooth_noise(frames, 5, generator) * 1.6 - 0.5).clamp(0, 1)
-    bright = smooth_noise(frames, 7, generator)
-    upsample = lambda curve: torch.nn.functional.interpolate(curve[None, None], size=samples, mode="linear")[0, 0]  # noqa: E731
-    dull, sharp = (coloured_noise(samples, slope=slope, generator=generator) for slope in (2.0, 0.0))
-    loud, bright_now = upsample(opening), upsample(bright)
-    hiss = torch.randn(samples, generator=generator) * 0.001
-    sound = 0.1 * loud * (dull * (1 - bright_now) + sharp * bright_now) + hiss
-    landmarks = torch.zeros(frames, 68, 3)
-    landmarks[:, 60:65, 1] = 0.002 * opening[:, None]
-    landmarks[:, 65:68, 1] = -0.008 * opening[:, None]
-    landmarks[:, 55:60, 1] = -0.008 * opening[:, None]
-    landmarks[:, 5:12, 1] = -0.006 * opening[:, None]
-    landmarks[:, 48, 0], landmarks[:, 54, 0] = -0.004 * bright, 0.004 * bright
-    eye = 0.2 + 0.05 * smooth_noise(frames, 9, generator)
-    landmarks[:, 37:39, 1] = landmarks[:, 43:45, 1] = 0.02 * (eye - 0.2)[:, None]
-    landmarks += torch.randn(landmarks.shape, generator=generator) * 1e-4
-    return Talk(sound, landmarks, eye)
+    return make_talk(SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ def test_the_avatar_says_where_it_comes_from(trained: Trained) -> None:
     assert info.size == TRAIN_SIZE
     assert info.provenance["clip"]["file"] == "subject.mp4"
     assert info.provenance["training"]["rays"] == TRAINING.rays
-    assert info.motion == MOTION.model
+    assert info.motion == dataclasses.replace(MOTION.model, remembered=TRAIN_FRAMES)
     assert read_avatar_info(AvatarFolder(trained("radnerf"))).motion is None
     assert read_avatar_info(AvatarFolder(trained("radnerf"))).feature == "mel"
 

@@ -8,9 +8,11 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,15 +47,34 @@ class Kernels(Protocol):
 
 
 def missing(device: torch.device) -> str | None:
-    """Why kernels cannot run on `device`, or None when they can."""
+    """Why kernels cannot run on `device`, or None when they can. A CUDA device without kernels is warned of, once."""
     if device.type != "cuda":
         return f"the kernels need a CUDA device, not {device}"
-    if torch.cuda.get_device_capability(device) < OLDEST:
-        return f"the kernels need compute capability {OLDEST[0]}.{OLDEST[1]} or newer"
+    return _missing_on_cuda(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@lru_cache(maxsize=16)
+def _missing_on_cuda(index: int) -> str | None:
+    reason = _find_fault(index)
+    if reason is not None:
+        warnings.warn(f"{reason}; until then plain PyTorch does the work, hundreds of times slower", stacklevel=4)
+    return reason
+
+
+def _find_fault(index: int) -> str | None:
+    if torch.cuda.get_device_capability(index) < OLDEST:
+        return f"the kernels need a GPU of compute capability {OLDEST[0]}.{OLDEST[1]} or newer"
+    wanted = (torch.version.cuda or "13").split(".")[0]
+    install = f"pip install 'cuda-bindings=={wanted}.*'"
     try:
-        from cuda.bindings import driver, nvrtc  # noqa: F401
-    except ImportError:
-        return "the kernels need the package cuda-bindings; install r2talker[cuda]"
+        from cuda.bindings import nvrtc
+
+        _checked(nvrtc.nvrtcVersion())
+    except Exception as error:  # what is raised for a missing library differs between versions of the bindings
+        return f"the kernels need cuda-bindings and NVRTC of CUDA {wanted} ({error.__class__.__name__}); {install}"
+    found = version("cuda-bindings").split(".")[0]
+    if found != wanted:
+        return f"PyTorch is built for CUDA {wanted}, but cuda-bindings for {found}; {install}"
     return None
 
 
