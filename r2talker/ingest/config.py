@@ -25,7 +25,8 @@ class IngestConfig:
     """Bands of the log-mel audio features."""
 
     model_dir: str | None = None
-    """Folder with 79999_iter.pth, the weights of the face parser BiSeNet, which then tells head, neck and torso apart."""
+    """Folder with networks of your own: 79999_iter.pth (BiSeNet) tells head, neck and torso apart, face_landmarker.task (MediaPipe Tasks)
+    finds the face's points."""
     fix_sync: bool = False
     """Shift the sound by the lag that the report shows, where it is a whole picture or more."""
     exclude: str | None = None

@@ -7,10 +7,10 @@ from jaxtyping import Bool, Float
 from scipy.signal import savgol_filter
 
 from r2talker.errors import R2TalkerError
-from r2talker.face.detector import FaceDetector
 from r2talker.face.topology import MESH_POINTS, mesh_to_68
 from r2talker.files import write_bytes
 from r2talker.ingest.lips import STRIP, cut_strip, refine_lips
+from r2talker.ingest.networks.models import open_detector
 from r2talker.ingest.pictures import read_clip
 from r2talker.ingest.step import FPS, Step, StepResult, Workspace, read_array, write_arrays
 
@@ -37,7 +37,8 @@ def make_landmarks(workspace: Workspace) -> StepResult:
     mesh = np.full((workspace.frames, MESH_POINTS, 3), np.nan, np.float32)
     strips = np.zeros((len(mesh), STRIP, 3), np.uint8)
     workspace.progress.begin("landmarks", len(mesh))
-    with FaceDetector(tracking=True) as tracker, FaceDetector() as searcher:
+    models = workspace.config.model_dir
+    with open_detector(models, tracking=True) as tracker, open_detector(models) as searcher:
         for index, picture in enumerate(read_clip(workspace, tuple(crop), working)):
             face = tracker.detect(picture) or searcher.detect(picture)
             if face is not None:
@@ -112,4 +113,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.product(_MESH), *(workspace.folder.landmarks(index) for index in range(workspace.frames))]
 
 
-STEP = Step("landmarks", 3, ("frames",), ("size", "seconds"), make_landmarks, _made)
+STEP = Step("landmarks", 3, ("frames",), ("size", "seconds", "model_dir"), make_landmarks, _made)

@@ -11,10 +11,13 @@ from r2talker.data.folder import DatasetFolder
 from r2talker.errors import R2TalkerError
 from r2talker.face.bisenet import BiSeNet
 from r2talker.ingest.config import IngestConfig
-from r2talker.ingest.networks.parsing import find_parser, name_regions, read_regions
+from r2talker.ingest.networks.models import Models, find_models, open_detector
+from r2talker.ingest.networks.parsing import name_regions, read_regions
 from r2talker.ingest.parsing import BACKGROUND, HEAD, NECK, TORSO
 from r2talker.ingest.pipeline import run_steps
 from r2talker.ingest.step import Workspace
+
+BUNDLES = Path(__file__).parents[3] / "shared" / "weights"
 
 
 @pytest.fixture
@@ -45,19 +48,34 @@ def test_the_network_is_used_while_it_is_given(clip: Path, dataset: DatasetFolde
     run_steps(own, last="masks")
     before = [read_regions(own.folder.parsing(k)) for k in range(own.frames)]
     given = replace(own, config=replace(own.config, model_dir=str(models)))
-    assert run_steps(given, last="masks") == ["masks"]
+    assert run_steps(given, last="masks")[-1] == "masks"
     for frame, regions in enumerate(before):
         parsed = read_regions(own.folder.parsing(frame))
         assert (parsed[regions == BACKGROUND] == BACKGROUND).mean() > 0.98
         assert (parsed[regions != BACKGROUND] == TORSO).mean() > 0.95
     assert run_steps(given, last="masks") == []
-    assert run_steps(own, last="masks") == ["masks"]
+    assert run_steps(own, last="masks")[-1] == "masks"
     assert all((read_regions(own.folder.parsing(k)) == regions).all() for k, regions in enumerate(before))
 
 
-def test_a_folder_without_weights(tmp_path: Path) -> None:
-    assert find_parser(None) is None
+def test_what_a_folder_holds(tmp_path: Path) -> None:
+    assert find_models(None) == Models()
     with pytest.raises(R2TalkerError, match="is not a folder"):
-        find_parser(str(tmp_path / "none"))
-    with pytest.raises(R2TalkerError, match="holds no 79999_iter"):
-        find_parser(str(tmp_path))
+        find_models(str(tmp_path / "none"))
+    with pytest.raises(R2TalkerError, match="holds neither"):
+        find_models(str(tmp_path))
+    bundle = tmp_path / "face_landmarker.task"
+    bundle.touch()
+    assert find_models(str(tmp_path)) == Models(None, bundle)
+    with pytest.raises(R2TalkerError, match="not a face landmarker bundle"):
+        open_detector(str(tmp_path))
+
+
+@pytest.mark.skipif(not BUNDLES.is_dir(), reason="no face_landmarker.task beside the project")
+def test_a_bundle_finds_the_points(clip: Path, tmp_path: Path) -> None:
+    own = Workspace(clip, DatasetFolder(tmp_path / "short"), IngestConfig(size=64, seconds=2))
+    run_steps(own, last="landmarks")
+    before = np.stack([np.loadtxt(own.folder.landmarks(k)) for k in range(own.frames)])
+    assert run_steps(replace(own, config=replace(own.config, model_dir=str(BUNDLES))), last="landmarks") == ["landmarks"]
+    after = np.stack([np.loadtxt(own.folder.landmarks(k)) for k in range(own.frames)])
+    assert 0 < np.abs(after - before).mean() < 0.03 * np.ptp(before[0, :, 0])

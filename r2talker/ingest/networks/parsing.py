@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from r2talker.device import choose_device
-from r2talker.errors import R2TalkerError
-from r2talker.face.bisenet import CLASSES, FILE, load_bisenet, parse_faces
+from r2talker.face.bisenet import CLASSES, load_bisenet, parse_faces
 from r2talker.files import write_bytes
 from r2talker.ingest.masks import read_alpha
+from r2talker.ingest.networks.models import find_models
 from r2talker.ingest.parsing import BACKGROUND, COLOURS_BGR, HEAD, NECK, TORSO
 from r2talker.ingest.pictures import encode, read_clip, read_rgb
 from r2talker.ingest.step import Step, StepResult, Workspace
@@ -29,24 +29,11 @@ REGION[[14, 15]] = NECK
 REGION[16] = TORSO
 
 
-def find_parser(models: str | None) -> Path | None:
-    """The weights of BiSeNet in the folder of models, None without such a folder or file; R2TalkerError when it does not exist."""
-    if models is None:
-        return None
-    folder = Path(models)
-    if not folder.is_dir():
-        raise R2TalkerError(f"--model-dir {folder} is not a folder; give the one that holds {FILE}")
-    path = folder / FILE
-    if not path.exists():
-        raise R2TalkerError(f"--model-dir {folder} holds no {FILE}; put the weights of BiSeNet there, or leave the option out")
-    return path
-
-
 def with_parser(masks: Step) -> Step:
     """The step `masks`, whose regions are named anew by the user's network where there is one."""
 
     def run(workspace: Workspace) -> StepResult:
-        weights = find_parser(workspace.config.model_dir)
+        weights = find_models(workspace.config.model_dir).parser
         result = masks.run(workspace)
         return result if weights is None else _parse_again(workspace, weights, result)
 
