@@ -12,6 +12,8 @@ from r2talker.ingest.config import REFERENCE_SIZE
 # Pixels of 512: features keep this far off the person; more drift than this smears the room behind an avatar.
 _CLEARANCE, _MOST_DRIFT = 10, 4.0
 _FEATURES, _FEWEST = 200, 12
+# In smaller pictures the limit is less than a pixel, which features cannot tell.
+_LEAST_SIZE = 128
 # Forward and backward tracks of one feature must meet within this, pixels.
 _ROUND_TRIP = 0.5
 # Part of the features that is enough to say that they stayed.
@@ -19,11 +21,13 @@ _STAYED = 0.15
 
 
 def measure_drift(pictures: UInt8[np.ndarray, "looks size size 3"], empty: Bool[np.ndarray, "looks size size"]) -> float | None:
-    """Largest distance, pixels at 512, that the room moved from the middle picture to another; None where nothing can be followed.
+    """Largest distance, pixels at 512, that the room moved from the middle picture to another; None where it cannot be told.
 
     The median over the features, so that a clock or a passer-by does not count as camera.
     """
     size = pictures.shape[1]
+    if size < _LEAST_SIZE:
+        return None
     reach = 2 * max(1, round(_CLEARANCE * size / REFERENCE_SIZE)) + 1
     free = [cv2.erode(look.astype(np.uint8), np.ones((reach, reach), np.uint8), borderValue=1) for look in empty]
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]

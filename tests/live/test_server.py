@@ -231,7 +231,9 @@ def test_too_much_is_too_much(client: Client) -> None:
             stream.say("blink")
         stream.listen(10)
     with client.stream() as stream:
-        stream.socket.send("x" * (2 << 20))
+        # The server may hang up before all of it has been sent.
+        with contextlib.suppress(ConnectionClosed):
+            stream.socket.send("x" * (2 << 20))
         assert closed(stream)[0] in (1006, 1009)
     # What is announced is refused before it comes.
     assert client.ask("POST", "/v1/say", None, Content_Length=str(2 << 20)).status == 413
