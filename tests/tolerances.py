@@ -62,9 +62,7 @@ TOLERANCES |= {
     # media: what lossy coding may change
     "colour after H.264": Tolerance(3.0, 0, "mean of 8-bit steps; chroma is halved and limited-range: 1.3 measured"),
     "sound after AAC": Tolerance(0.05, 0, "seconds; one AAC frame at 16 kHz is 64 ms long, edges land within a part of it"),
-    "planes or pictures": Tolerance(
-        3.5, 0, "mean of 8-bit steps; inputs up to one step apart make the coder decide otherwise: 1.4 to 2.1 measured"
-    ),
+    "planes or pictures": Tolerance(2.0, 0, "mean of 8-bit steps; inputs up to one step apart, coded without loss"),
     # subject: exact truth and what detectors make of the drawing
     "head frame": Tolerance(1e-6, 0, "metres; float32 points of size 0.1"),
     "projection of landmarks": Tolerance(0.01, 0, "pixels; float64 throughout, as promised to users"),

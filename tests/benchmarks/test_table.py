@@ -34,17 +34,14 @@ TESTS = {
 }
 
 
-def test_file(tmp_path: Path, text: str) -> str:
+def write_test(tmp_path: Path, text: str) -> str:
     path = tmp_path / "test_it.py"
     path.write_text(text)
     return str(path)
 
 
-test_file.__test__ = False  # type: ignore[attr-defined]
-
-
 def test_rows_come_back_and_are_appended(tmp_path: Path) -> None:
-    table, tests = tmp_path / "results.csv", [test_file(tmp_path, PASSES)]
+    table, tests = tmp_path / "results.csv", [write_test(tmp_path, PASSES)]
     append_results(table, ROWS[:2], MACHINE, tests)
     append_results(table, ROWS[2:], MACHINE, tests)
     rows = read_results(table)
@@ -61,7 +58,7 @@ def test_nothing_is_written_when_a_test(tmp_path: Path, case: str) -> None:
         if before is not None:
             table.write_text(before)
         with pytest.raises(R2TalkerError, match=f"nothing is written: .*{words}") as caught:
-            append_results(table, ROWS, MACHINE, [test_file(tmp_path, text)])
+            append_results(table, ROWS, MACHINE, [write_test(tmp_path, text)])
         assert "\n" not in str(caught.value)
         assert (table.read_text() if table.exists() else None) == before
 
@@ -74,7 +71,7 @@ def test_nothing_is_written_without_tests(tmp_path: Path) -> None:
 def test_a_processor_is_not_asked_for_the_tests_of_a_card(tmp_path: Path) -> None:
     text = PASSES + "import pytest\n@pytest.mark.gpu\ndef test_b(): assert False\n"
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
-    require_passing([test_file(tmp_path, text)], gpu=False)
+    require_passing([write_test(tmp_path, text)], gpu=False)
 
 
 def test_another_table_is_refused(tmp_path: Path) -> None:
@@ -93,7 +90,7 @@ def test_subjects_are_rows_and_quantities_columns() -> None:
 
 
 def test_every_machine_has_its_part(tmp_path: Path) -> None:
-    table, tests = tmp_path / "results.csv", [test_file(tmp_path, PASSES)]
+    table, tests = tmp_path / "results.csv", [write_test(tmp_path, PASSES)]
     append_results(table, ROWS, MACHINE, tests)
     rows = read_results(table)
     rows += [row | {"device": "another card", "driver": "580", "cuda": "13.0"} for row in rows]

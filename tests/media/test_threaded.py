@@ -17,7 +17,6 @@ from r2talker.errors import R2TalkerError
 from r2talker.media.threaded import ThreadedWriter
 from r2talker.media.write import VideoWriter
 from r2talker.ops.yuv420.op import rgb_to_yuv420
-from tests.tolerances import assert_close
 
 SIZE = 32
 
@@ -32,7 +31,8 @@ def decoded(path: Path) -> np.ndarray:
 
 
 def film(path: Path) -> VideoWriter:
-    return VideoWriter(path, width=SIZE, height=SIZE)
+    """Without loss, because x264 does not always decide alike twice."""
+    return VideoWriter(path, width=SIZE, height=SIZE, quality=0)
 
 
 class Slow(VideoWriter):
@@ -91,14 +91,10 @@ def test_the_film_is_that_of_the_writer(tmp_path: Path) -> None:
     with film(tmp_path / "plain.mp4") as writer:
         for frame in frames:
             writer.write(frame)
-    noting = Noting(tmp_path / "threaded.mp4")
-    with ThreadedWriter(noting) as threaded:
+    with ThreadedWriter(film(tmp_path / "threaded.mp4")) as threaded:
         for start in range(0, 11, 3):
             threaded.write(frames[start : start + 3])
-    assert np.array_equal(np.stack(noting.given), frames)
-    # x264 itself does not always decide alike twice.
-    apart = np.abs(decoded(tmp_path / "threaded.mp4").astype(float) - decoded(tmp_path / "plain.mp4"))
-    assert_close(apart.mean(), 0.0, "planes or pictures")
+    assert np.array_equal(decoded(tmp_path / "threaded.mp4"), decoded(tmp_path / "plain.mp4"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.mp4", "threaded.mp4"]
 
 
