@@ -17,7 +17,7 @@ from tests.cli.conftest import BRIEF, Command
 from tests.tiny import TRAIN_SIZE
 from tests.tolerances import TOLERANCES
 
-TRAINING = ("--head-steps", 40, "--torso-steps", 30, "--rays", 256, "--device", "cpu")
+TRAINING = ("--head-steps", 60, "--torso-steps", 60, "--rays", 256, "--device", "cpu")
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_from_a_clip_to_a_talking_video(command: Command, film: Callable[..., Pa
     assert pictures.shape == (50, TRAIN_SIZE, TRAIN_SIZE, 3)
     # It shows the person of the clip: its mean picture is much nearer to the clip's than one plain colour would be.
     shown = np.stack([cv2.imread(str(DatasetFolder(dataset).ground_truth(k)))[..., ::-1] for k in range(50)]).mean(0)
-    assert np.abs(pictures.mean(0) - shown).mean() < 0.8 * np.abs(shown - shown.mean((0, 1))).mean()
+    assert np.abs(pictures.mean(0) - shown).mean() < 0.7 * np.abs(shown - shown.mean((0, 1))).mean()
 
 
 def test_the_verbs_one_by_one(command: Command, refused: Callable[..., str], clip: Path, tmp_path: Path) -> None:
