@@ -41,7 +41,7 @@ class Grid(nn.Module):
             positions = ((corners - 0.5) / layout.scales[level] * 2 - 1) * self.bound
             outside_in = positions.abs().amax(-1).argsort(descending=True, stable=True)
             strides = torch.tensor([*layout.strides[level], *[0] * (layout.input_dim - len(layout.strides[level]))])
-            rows = (corners[outside_in] * strides).sum(-1) % layout.sizes[level]
+            rows = (corners[outside_in][:, list(layout.axis_order)] * strides).sum(-1) % layout.sizes[level]
             axes = torch.linalg.qr(torch.randn(layout.input_dim, layout.input_dim))[0][:, : layout.channels]
             values = torch.zeros(layout.sizes[level], axes.shape[1])
             # Of several corners in one row the last wins; plain assignment would leave that to chance.

@@ -74,6 +74,12 @@ class Head(nn.Module):
         """The conditioning, seen through its contract."""
         return self.conditioning  # type: ignore[return-value]
 
+    @torch.no_grad()
+    def take_eye_unit(self, unit: float) -> None:
+        """Let the networks, trained on eye values in units of `unit`, take percent of the picture."""
+        if self.config.eye:
+            self.sigma_net.layers[0].weight[:, -1] /= unit  # type: ignore[index,operator]
+
     def density(self, positions: Float[Tensor, "samples 3"], frame: FrameCode) -> Density:
         """Density and geometry features at points of NGP space."""
         conditioned = self.contract.condition(self.position_grid(positions), frame.condition)

@@ -34,6 +34,8 @@ class TrainConfig:
     """Side of the training pictures in pixels; by default that of the dataset."""
     head_steps: int | None = None
     """Steps of the head; by default 6000 on a CPU and 12000 on a GPU."""
+    lips_steps: int | None = None
+    """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU and 2000 on a GPU."""
     torso_steps: int | None = None
     """Steps of the torso; by default 1500 on a CPU and 4000 on a GPU."""
     rays: int | None = None
@@ -55,6 +57,12 @@ class TrainConfig:
     landmark_noise: float = 0.01
     """Standard deviation of the noise on the driving landmarks, in units of their range [-1, 1]."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    patch: int = 32
+    """Side in pixels of the square patches of the lips phase; a step takes as many as its rays fill."""
+    structure: float = 1e-3
+    """Weight of 1 - SSIM of the patches, beside the squared error."""
+    edges: float = 1e-2
+    """Weight of the difference between the patches' gradients and the truth's."""
     ema_share: float = 0.02
     """Time constant of the weights' moving average, as a share of the phase's steps; 0 keeps the raw weights."""
     occupancy_interval: int = 16
@@ -74,6 +82,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_at_least(
-            self, train_size=16, head_steps=1, torso_steps=1, rays=1, frames_per_step=1, occupancy_interval=1, occupancy_cells=1
+            self,
+            train_size=16,
+            head_steps=1,
+            lips_steps=0,
+            patch=8,
+            torso_steps=1,
+            rays=1,
+            frames_per_step=1,
+            occupancy_interval=1,
+            occupancy_cells=1,
         )
-        require_at_least(self, grid_rate=0, net_rate=0, entropy=0, ambient=0, landmark_noise=0, ema_share=0)
+        require_at_least(
+            self, grid_rate=0, net_rate=0, structure=0, edges=0, entropy=0, ambient=0, landmark_noise=0, ema_share=0
+        )

@@ -21,6 +21,7 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.fused import marching_rules
 from r2talker.render.networks import networks
 from r2talker.train.flat import FlatWeights, Graphs, decaying_rates
+from r2talker.train.losses import PatchLoss, patch_loss
 
 SIDE = 128
 
@@ -35,7 +36,7 @@ class HeadSchedule:
     """steps of the run; rays per frame of a step; average_steps: time constant of the moving average, 0 for none.
 
     occupancy_interval: steps between refreshes of the occupancy grid. noise: standard deviation added to the windows. warmup: steps
-    over which the rates rise.
+    over which the rates rise. patches: what is asked of the rays when they fill patches.
     """
 
     steps: int
@@ -44,6 +45,7 @@ class HeadSchedule:
     occupancy_interval: int = 16
     noise: float = 0.0
     warmup: int = 0
+    patches: PatchLoss | None = None
 
 
 class FusedHead:
@@ -167,10 +169,23 @@ class FusedHead:
         with torch.no_grad():
             drive = code.detach()
             self.step.fold(drive)
-            self.step.forward_and_backward(drive)
+            self.step.forward()
+        pulls = None if self.schedule.patches is None else self._pulls_of_patches(self.schedule.patches)
+        with torch.no_grad():
+            self.step.backward(drive, pulls)
         code.backward(self.step.gradients.code)
         with torch.no_grad():
             self.weights.adam.update()
+
+    def _pulls_of_patches(self, patches: PatchLoss) -> Tensor:
+        """Gradient of the patches' loss, summed over rays, with respect to the rays' colours."""
+        shown, wanted = self.step.shown, self.step.wanted
+        assert shown is not None
+        assert wanted is not None
+        leaf = shown.detach().requires_grad_()
+        rays = leaf.shape[0] * leaf.shape[1]
+        loss = patch_loss(leaf.view(rays, 3), wanted.view(rays, 3), patches)
+        return torch.autograd.grad(rays * loss, leaf)[0].contiguous()
 
     def _halves(self, net: HeadNetworks) -> HalfTables:
         return HalfTables(self.weights.half(net.table), None if net.ambient is None else self.weights.half(net.ambient.table))

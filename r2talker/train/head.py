@@ -15,11 +15,11 @@ from r2talker.ops.render_head.cuda import view_words
 from r2talker.ops.train_head.cuda import ClipTensors, Losses
 from r2talker.render.config import RenderSettings
 from r2talker.render.rays import render_rays, trace_rays
-from r2talker.train.config import TrainConfig
+from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
-from r2talker.train.losses import binary_entropy, squared_error
+from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
 from r2talker.train.phase import StepLoss, Stepper
-from r2talker.train.sampling import FrameRegions, frame_of_step, sample_pixels, step_generator
+from r2talker.train.sampling import FrameRegions, frame_of_step, sample_patches, sample_pixels, step_generator
 from r2talker.train.stepper import GradientStepper
 
 
@@ -36,7 +36,11 @@ class Conditions:
 
 @dataclass
 class HeadPhase:
-    """Trains `model.head` on the training split; `order` lists the frames of an epoch, shuffled anew in each."""
+    """Trains `model.head` on the training split; `order` lists the frames of an epoch, shuffled anew in each.
+
+    patches: rays fill square patches, which are judged as such; the `lips` phase. rate: factor on the learning rates. sampling: where
+    rays go. frames_per_step counts where kernels run; elsewhere a step looks at one frame.
+    """
 
     model: TalkingHead
     dataset: Dataset
@@ -50,6 +54,9 @@ class HeadPhase:
     frames_per_step: int
     occupancy_cells: int
     order: list[int]
+    sampling: SamplingConfig
+    patches: PatchLoss | None = None
+    rate: float = 1.0
     name: str = "head"
 
     @property
@@ -63,7 +70,7 @@ class HeadPhase:
         return GradientStepper(self, config)
 
     def groups(self) -> list[ParameterGroup]:
-        return self.model.head_groups(self.config.grid_rate, self.config.net_rate)
+        return self.model.head_groups(self.config.grid_rate * self.rate, self.config.net_rate * self.rate)
 
     def frame_code(self, frame: int, windows: Tensor, code: int) -> FrameCode:
         """The code of one frame from its (possibly noisy) window."""
@@ -85,7 +92,7 @@ class HeadPhase:
         generator = step_generator(self.config.seed, step, self.device)
         frame = self.order[frame_of_step(len(self.order), self.config.seed, step)]
         size = self.pictures.size
-        pixels = sample_pixels(self.regions[frame], size, self.rays, self.config.sampling, generator)
+        pixels = self._draw(frame, generator)
         camera = self.dataset.camera(frame, size)
         rays = generate_rays(camera, pixels)
         row = self.pictures.index[frame]
@@ -93,15 +100,24 @@ class HeadPhase:
         behind = torso_over_background(
             self.pictures.torso[row].reshape(-1, 4)[pixels], self.pictures.background.reshape(-1, 3)[pixels]
         )
-        noise = torch.rand(self.rays, generator=generator, device=self.device)
+        noise = torch.rand(len(pixels), generator=generator, device=self.device)
         code = self.frame_code(frame, self._noisy(self.conditions.windows[frame], generator), frame)
         traced = trace_rays(self.model.head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
         error = squared_error(traced.rgb, truth)
+        asked = error if self.patches is None else patch_loss(traced.rgb, truth, self.patches)
         entropy = binary_entropy(traced.opacity)
         outside = ~self.regions[frame].face.contains(pixels // size, pixels % size)
         ambient = torch.mean(traced.ambient * outside)
-        total = error + self.config.entropy * entropy + self.config.ambient * (step / self.steps) * ambient
+        total = asked + self.config.entropy * entropy + self.config.ambient * (step / self.steps) * ambient
         return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "entropy": entropy})
+
+    def _draw(self, frame: int, generator: torch.Generator) -> Tensor:
+        """The pixels of a step."""
+        regions, size = self.regions[frame], self.pictures.size
+        if self.patches is None:
+            return sample_pixels(regions, size, self.rays, self.sampling, generator)
+        count = max(1, self.rays // self.patches.side**2)
+        return sample_patches(regions, size, count, self.patches.side, self.sampling, generator)
 
     def _fused(self) -> FusedHead:
         config, frames = self.config, len(self.dataset.train)
@@ -113,9 +129,12 @@ class HeadPhase:
             config.occupancy_interval,
             config.landmark_noise if self.model.drives_landmarks else 0.0,
             config.warmup,
+            self.patches,
         )
-        shares = config.sampling
-        losses = Losses(config.entropy, config.ambient, shares.anywhere, shares.lips, shares.eyes, config.seed, self.steps)
+        shares, side = self.sampling, 0 if self.patches is None else self.patches.side
+        losses = Losses(
+            config.entropy, config.ambient, shares.anywhere, shares.lips, shares.eyes, config.seed, self.steps, patch=side
+        )
         return FusedHead(
             self.model.head,
             self.model.occupancy,

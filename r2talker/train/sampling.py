@@ -11,8 +11,9 @@ from r2talker.data.regions import Region, face_region, mask_region, padded_regio
 from r2talker.train.config import SamplingConfig
 
 LIPS, EYES = slice(48, 68), slice(36, 48)
-REPEATS = 3
-"""Times a rare frame is shown per epoch."""
+CLOSED_SHARE, WIDE_SHARE = 0.08, 0.25
+"""Shares of an epoch that closed eyes and wide open mouths take at least."""
+MOST_REPEATS = 30
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,20 @@ def frame_regions(dataset: Dataset, pictures: Pictures, frame: int) -> FrameRegi
 
 
 def rehearsal(dataset: Dataset) -> list[int]:
-    """Training frames of one epoch: frames that are rare and must not be missed, closed eyes and wide open mouths, stand there thrice.
+    """Training frames of one epoch; frames that are rare and must not be missed are repeated until they are a share of it.
 
     Closed: less than half the usual eye opening. Wide: among the widest tenth of the mouth openings.
     """
     frames = slice(dataset.train.start, dataset.train.stop)
     eye, points = dataset.eye[frames], dataset.displacements[frames] + dataset.rest * dataset.info.landmark_scale
     opening = (points[:, 66] - points[:, 62]).norm(dim=-1)
-    rare = (eye < eye.median() / 2) | (opening > torch.quantile(opening, 0.9))
-    return [frame for frame in dataset.train for _ in range(REPEATS if rare[frame] else 1)]
+    closed, wide = eye < eye.median() / 2, opening > torch.quantile(opening, 0.9)
+    order = list(dataset.train)
+    for rare, share in ((closed, CLOSED_SHARE), (wide, WIDE_SHARE)):
+        found = torch.nonzero(rare).flatten().tolist()
+        missing = max(0, int(share * len(dataset.train)) - len(found))
+        order += [found[k % len(found)] for k in range(min(missing, MOST_REPEATS * len(found)))]
+    return order
 
 
 def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
@@ -73,6 +79,25 @@ def sample_pixels(
     counts = [int(rays * share) for _, share in shares]
     plan = [(regions.head, rays - sum(counts)), *zip((region for region, _ in shares), counts, strict=True)]
     return torch.cat([pixels_inside(region, count, size, generator) for region, count in plan])
+
+
+def sample_patches(
+    regions: FrameRegions, size: int, count: int, side: int, config: SamplingConfig, generator: torch.Generator
+) -> Int[Tensor, " rays"]:
+    """Flat row-major pixel numbers of `count` patches of side x side pixels, one after the other, row by row.
+
+    Their middles are pixels of a region drawn by the shares; patches that would stand out of the picture are moved inside.
+    """
+    everything = Region(0, size, 0, size)
+    rest = 1 - config.anywhere - config.lips - config.eyes
+    shares = torch.tensor([config.anywhere, config.lips, config.eyes, rest], device=generator.device)
+    drawn = torch.multinomial(shares, count, replacement=True, generator=generator)
+    places = (everything, regions.lips, regions.eyes, regions.head)
+    middles = torch.cat([pixels_inside(places[int(k)], 1, size, generator) for k in drawn])
+    top, left = ((v - side // 2).clamp(0, size - side) for v in (middles // size, middles % size))
+    along = torch.arange(side, device=generator.device)
+    rows, columns = top[:, None, None] + along[:, None], left[:, None, None] + along
+    return (rows * size + columns).reshape(-1)
 
 
 def pixels_inside(region: Region, count: int, size: int, generator: torch.Generator) -> Int[Tensor, " count"]:

@@ -51,7 +51,9 @@ __device__ __forceinline__ void hidden_layers(
   int q = lane & 3;
   float c[2][8][4];
   u32 features[2][IN_STEPS][4];
-  encode_rows<POS_CHANNELS, PACK, POS_GROUPS, POS_DEEP>(features, 0, tables.position, s.levels, x, y, z, lane);
+  float at[3] = {x, y, z};
+  encode_rows<POS_CHANNELS, PACK, POS_GROUPS, POS_DEEP>(
+      features, 0, tables.position, s.levels, at[POS_AXIS_0], at[POS_AXIS_1], at[POS_AXIS_2], lane);
 #if AMBIENT
   float u, v;
   ambient_coordinate(s.weights, features, u, v, lane);

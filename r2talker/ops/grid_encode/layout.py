@@ -31,6 +31,7 @@ class GridLayout:
 
     kind `tiled`: a level too fine for its table ignores the coordinates that no longer fit and wraps around;
     kind `hash`: such a level mixes all coordinates by XOR of multiples of primes.
+    axes: the order in which coordinates enter the index, such as "zxy", so that a tiled level ignores y first; empty for xyz.
     """
 
     input_dim: int
@@ -40,14 +41,22 @@ class GridLayout:
     levels: int = 16
     log2_table: int = 16
     kind: Literal["tiled", "hash"] = "tiled"
+    axes: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in ("tiled", "hash"):
             raise ValueError(f"GridLayout.kind must be 'tiled' or 'hash', not {self.kind!r}")
+        if self.axes and sorted(self.axes) != sorted("xyz"[: self.input_dim]):
+            raise ValueError(f"GridLayout.axes must name each of {'xyz'[: self.input_dim]} once, got {self.axes!r}")
         if min(self.input_dim, self.channels, self.base, self.levels) < 1 or self.finest < self.base:
             raise ValueError(f"GridLayout needs positive sizes and finest >= base, got {self}")
         if not 3 <= self.log2_table <= 24 or self.input_dim > 7 or self.finest > 1 << 16:
             raise ValueError(f"GridLayout supports 3 <= log2_table <= 24, input_dim <= 7 and finest <= 65536, got {self}")
+
+    @property
+    def axis_order(self) -> tuple[int, ...]:
+        """Number of the coordinate that enters the index first, second, ..."""
+        return tuple("xyz".index(axis) for axis in self.axes) or tuple(range(self.input_dim))
 
     @property
     def features(self) -> int:
@@ -97,7 +106,7 @@ class GridLayout:
 
     @cached_property
     def strides(self) -> tuple[tuple[int, ...], ...]:
-        """Per level the row step of each coordinate that enters the index; coordinates beyond its length are ignored."""
+        """Per level the row step of each coordinate that enters the index, in `axis_order`; coordinates beyond its length are ignored."""
         return tuple(
             self._level_strides(resolution, size) for resolution, size in zip(self.resolutions, self.sizes, strict=True)
         )

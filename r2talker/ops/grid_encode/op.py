@@ -30,6 +30,8 @@ def grid_encode(
     Raises ValueError or TypeError when shapes, dtypes or devices do not fit, or when an `impl` is asked for and cannot run.
     """
     _check(x, table, layout, bound)
+    if layout.axes:
+        x = x[:, list(layout.axis_order)]
     if impl == "auto":
         impl = next(name for name in ("cuda", "compiled", "bags", "reference") if _runs(name, x, layout))
     if impl not in ("reference", "bags", "compiled", "cuda"):

@@ -64,7 +64,12 @@ def render(
     spread = head.last_bias[:-1] + sh_encode(rays.directions[hit]) @ head.last[:-1, hidden:].T
     rgb, opacity, depth = background.new_zeros(len(background), 3), torch.zeros(len(background)), torch.zeros(len(background))
     walks = (rays.origins.contiguous().numpy(), rays.directions.contiguous().numpy(), *walked)
-    grid = (net.table.detach().contiguous().numpy(), layout_levels(net.layout), (0,) * net.layout.channels)
+    grid = (
+        net.table.detach().contiguous().numpy(),
+        layout_levels(net.layout),
+        (0,) * net.layout.channels,
+        net.layout.axis_order,
+    )
     matrices = _matrices(head, hidden)
     out = (rgb.numpy(), opacity.numpy(), depth.numpy())
     order, shown, threshold = hit.numpy(), spread.contiguous().numpy(), np.float32(marching.transmittance_threshold)
@@ -95,7 +100,7 @@ def _render(
     walks: Any, grid: Any, matrices: Any, order: Any, shown: Any, threshold: Any, out: Any, start: int, stop: int
 ) -> None:
     origins, directions, found, counts, numbers = walks
-    table, levels, width = grid
+    table, levels, width, axes = grid
     first, first_bias, second, second_bias, joint, exponent, rgb = matrices
     image, opacity, depth = out
     features, hidden = first.shape[1], first.shape[0]
@@ -119,7 +124,9 @@ def _render(
                 following, living = following + 1, living + 1
             if slots[s] >= 0:
                 for axis in range(3):
-                    points[s, axis] = coordinate(origins, directions, slots[s], axis, found[slots[s], taken[s]], numbers[3])
+                    points[s, axis] = coordinate(
+                        origins, directions, slots[s], axes[axis], found[slots[s], taken[s]], numbers[3]
+                    )
         if living == 0:
             break
         encode_points(points, np.float32(1), table, levels, encoded, 0, SAMPLES, width)

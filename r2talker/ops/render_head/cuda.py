@@ -50,6 +50,7 @@ def defines(net: HeadNetworks, pack: int) -> dict[str, int]:
         "CODE": net.code_width,
         "INDIVIDUAL": net.individual_width,
         "PACK": pack,
+        **{f"POS_AXIS_{place}": axis for place, axis in enumerate(net.layout.axis_order)},
     }
 
 

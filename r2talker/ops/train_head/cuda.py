@@ -31,7 +31,7 @@ class Losses:
     """Weights beside the squared error, the shares of rays from each region, and the seed of everything drawn.
 
     coarse_levels, unlock_steps: levels of the position grid that train from the start, and the step at which the last one is there;
-    0 steps for all from the start.
+    0 steps for all from the start. patch: side of the square patches that a frame's rays fill, 0 for single pixels.
     """
 
     entropy: float
@@ -43,6 +43,7 @@ class Losses:
     steps: int
     coarse_levels: int = 0
     unlock_steps: int = 0
+    patch: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ class ClipTensors:
         pointers = [t.data_ptr() for t in (self.truth, self.torso, self.plate, self.views, self.regions, self.schedule)]
         height, width = self.plate.shape[:2]
         packed = struct.pack(
-            "6q4i5fI2i",
+            "6q4i5fI3i4x",
             *pointers, height, width, len(self.schedule), losses.steps,
             losses.anywhere, losses.lips, losses.eyes, losses.entropy, losses.ambient, losses.seed & 0xFFFFFFFF,
-            losses.coarse_levels, losses.unlock_steps,
+            losses.coarse_levels, losses.unlock_steps, losses.patch,
         )  # fmt: skip
         return torch.frombuffer(bytearray(packed), dtype=torch.uint8).to(self.plate.device)
 
@@ -137,7 +138,8 @@ def gradient_floats(macros: dict[str, int]) -> int:
 class HeadStep:
     """The passes of one training step; every call is free of host synchronisation and can be captured in a graph.
 
-    steps: [1] the number of the step, on the device. individual: [frames, width] individual codes.
+    steps: [1] the number of the step, on the device. individual: [frames, width] individual codes. Where rays fill patches, `forward`
+    leaves their colours in `shown` and the truth in `wanted`, [slots, rays, 3].
     """
 
     net: HeadNetworks
@@ -171,7 +173,7 @@ class HeadStep:
         levels = [level_words(net.layout, device)]
         levels += [] if net.ambient is None else [level_words(net.ambient.layout, device)]
         self.levels = torch.cat(levels)
-        self.forward = empty(slots, weights_bytes(self.macros), dtype=torch.uint8)
+        self.forward_weights = empty(slots, weights_bytes(self.macros), dtype=torch.uint8)
         self.back = empty(slots, back_bytes(self.macros), dtype=torch.uint8)
         self.sums = empty(slots, gradient_floats(self.macros), dtype=torch.float32)
         self.slots = torch.zeros(slots, SLOT_WORDS, dtype=torch.int32, device=device)
@@ -183,6 +185,8 @@ class HeadStep:
         self.answers = empty(rows, 4, dtype=torch.float32)
         self.coordinates = empty(rows, 2, dtype=torch.float32)
         self.sample_ray, self.sample_t = empty(rows), empty(rows, dtype=torch.float32)
+        patches = (slots, self.rays, 3)
+        self.shown, self.wanted = (empty(*patches, dtype=torch.float32) if self.losses.patch else None for _ in range(2))
         self.fresh = torch.zeros(CELLS, device=device)
         self.total = torch.zeros(1, device=device)
         matrices = [net.first, net.second, net.third, net.color, net.rgb, self.joint]
@@ -198,36 +202,57 @@ class HeadStep:
         """This step's weights from the networks and the codes of its frames; slots and sums start at zero."""
         net = self.net
         torch.mm(net.color[:, DIRECTION : DIRECTION + GEOMETRY], net.third[1:], out=self.joint)
-        args = [self.forward, self.back, self.matrices, self.clip_words, self.steps, code, self.clip.eye, self.individual]
+        args = [
+            self.forward_weights,
+            self.back,
+            self.matrices,
+            self.clip_words,
+            self.steps,
+            code,
+            self.clip.eye,
+            self.individual,
+        ]
         self._launch("fold_step", (self.clip.slots,), 512, [*args, self.slots, self.sums], 512)
 
-    def forward_and_backward(self, code: Float[Tensor, "slots code"]) -> None:
-        """Draw rays, evaluate and composite their samples, and pull the loss back into `gradients`; after `fold`."""
-        slots, rays, halves, grads = self.clip.slots, self.rays, self.halves, self.gradients
-        clip, steps = self.clip_words, self.steps
-        blocks = -(-rays // 128)
-        self._launch(
-            "draw_rays", (blocks, slots), 128, [clip, steps, self.scene, self.bits, rays, self.listed, self.targets, self.slots]
-        )
+    def forward(self) -> None:
+        """Draw rays and evaluate their samples; after `fold`."""
+        slots, rays, halves = self.clip.slots, self.rays, self.halves
+        clip, steps, blocks = self.clip_words, self.steps, (-(-rays // 128), self.clip.slots)
+        self._launch("draw_rays", blocks, 128, [
+            clip, steps, self.scene, self.bits, rays, self.listed, self.targets, self.slots, self.shown, self.wanted,
+        ])  # fmt: skip
         shading = -(-self.multiprocessors * BLOCKS // slots)
         shared = weights_bytes(self.macros) + WARPS * DESK_BYTES + self.levels.numel() * 4
         self._launch("shade_samples", (shading, slots), 32 * WARPS, [
-            clip, steps, self.forward, halves.position, halves.ambient, self.levels, self.scene, self.bits, rays, self.listed,
+            clip, steps, self.forward_weights, halves.position, halves.ambient, self.levels, self.scene, self.bits, rays, self.listed,
             self.targets, self.slots, self.fragments, self.answers, self.coordinates, self.sample_ray, self.sample_t,
             self.ray_samples,
         ], shared)  # fmt: skip
-        self._launch("weigh_samples", (blocks, slots), 128, [
+        if self.shown is not None:
+            self._launch("show_rays", blocks, 128, [
+                self.scene, rays, self.targets, self.slots, self.answers, self.sample_t, self.ray_samples, self.shown,
+            ])  # fmt: skip
+
+    def backward(self, code: Float[Tensor, "slots code"], pulls: Float[Tensor, "slots rays 3"] | None = None) -> None:
+        """Composite the samples and pull the loss back into `gradients`; after `forward`.
+
+        pulls: gradient with respect to the rays' colours of the loss that takes the place of the squared error's sum.
+        """
+        slots, rays, halves, grads = self.clip.slots, self.rays, self.halves, self.gradients
+        clip, steps = self.clip_words, self.steps
+        self._launch("weigh_samples", (-(-rays // 128), slots), 128, [
             clip, steps, self.scene, rays, self.targets, self.slots, self.answers, self.coordinates, self.sample_t, self.ray_samples,
+            pulls,
         ])  # fmt: skip
         pulling = -(-self.multiprocessors // slots)
         rows = weights_bytes(self.macros) + back_bytes(self.macros) + 3 * 32 * PULL_WARPS * ROW_HALVES * 2
         self._launch("pull_back_networks", (pulling, slots), 32 * PULL_WARPS, [
-            clip, steps, self.forward, self.back, rays, self.targets, self.slots, self.fragments, self.answers, self.sample_ray,
+            clip, steps, self.forward_weights, self.back, rays, self.targets, self.slots, self.fragments, self.answers, self.sample_ray,
             self.pulls, self.sums,
         ], rows)  # fmt: skip
         if self.net.ambient is not None:
             self._launch("pull_back_ambient", (pulling, slots), 32 * PULL_WARPS, [
-                self.forward, self.back, halves.ambient, self.levels, self.slots, self.fragments, self.coordinates, self.sample_ray,
+                self.forward_weights, self.back, halves.ambient, self.levels, self.slots, self.fragments, self.coordinates, self.sample_ray,
                 self.pulls, grads.ambient_table, self.sums,
             ], rows)  # fmt: skip
         self._launch("spread_features", (8 * pulling, slots), 128, [
@@ -242,7 +267,7 @@ class HeadStep:
         blocks = min(self.multiprocessors * BLOCKS, -(-len(cells) // (32 * WARPS)))
         shared = weights_bytes(self.macros) + WARPS * DESK_BYTES + self.levels.numel() * 4
         self._launch("sample_density", (blocks,), 32 * WARPS, [
-            self.forward, self.halves.position, self.halves.ambient, self.levels, cells, len(cells), self.steps,
+            self.forward_weights, self.halves.position, self.halves.ambient, self.levels, cells, len(cells), self.steps,
             self.losses.seed & 0x7FFFFFFF, self.fresh, self.total,
         ], shared)  # fmt: skip
         self._launch("decay_cells", (CELLS // 256,), 256, [self.fresh, density, self.total])

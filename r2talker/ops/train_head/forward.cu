@@ -30,8 +30,35 @@ __device__ __forceinline__ float square_error(const Target& t, const float* colo
   return sum * (1.f / 3.f);
 }
 
+struct Pixel {
+  int row, column;
+};
+
+// Where ray `index` of a slot looks: a pixel drawn from a region, or its place in a patch around such a pixel. key: the ray's number.
+__device__ __forceinline__ Pixel pixel_of(const Clip& clip, const Regions& regions, int step, int index, int rays, u32 key) {
+  int area = clip.patch * clip.patch, inner = area ? index % area : 0;
+  u32 drawn = key - inner;
+  float share = area ? uniform(clip.seed, step, drawn, 6) : (index + 0.5f) / rays;
+  Rectangle r = region_of(clip, regions, share);
+  int row = min(r.bottom - 1, r.top + (int)(uniform(clip.seed, step, drawn, 0) * (r.bottom - r.top)));
+  int column = min(r.right - 1, r.left + (int)(uniform(clip.seed, step, drawn, 1) * (r.right - r.left)));
+  if (area) {
+    row = min(clip.height - clip.patch, max(0, row - clip.patch / 2)) + inner / clip.patch;
+    column = min(clip.width - clip.patch, max(0, column - clip.patch / 2)) + inner % clip.patch;
+  }
+  Pixel pixel = {row, column};
+  return pixel;
+}
+
+__device__ __forceinline__ void store_colour(float* colours, size_t at, const float* colour) {
+#pragma unroll
+  for (int c = 0; c < 3; ++c) colours[3 * at + c] = colour[c];
+}
+
+// shown, wanted: [FRAMES * rays, 3], colours of rays that meet nothing and of the truth; only where rays fill patches, else null.
 extern "C" __global__ void draw_rays(
-    const Clip* clips, const int* steps, const Scene* scenes, const u32* bits, int rays, Listed* listed, Target* targets, Slot* slots) {
+    const Clip* clips, const int* steps, const Scene* scenes, const u32* bits, int rays, Listed* listed, Target* targets, Slot* slots,
+    float* shown, float* wanted) {
   const Clip& clip = *clips;
   int slot = blockIdx.y, step = *steps, frame = frame_of(clip, step, slot), lane = threadIdx.x & 31;
   int index = blockIdx.x * blockDim.x + threadIdx.x;
@@ -42,21 +69,23 @@ extern "C" __global__ void draw_rays(
   float missed = 0.f;
   if (index < rays) {
     u32 key = slot * rays + index;
-    Rectangle r = region_of(clip, clip.regions[frame], (index + 0.5f) / rays);
-    int row = min(r.bottom - 1, r.top + (int)(uniform(clip.seed, step, key, 0) * (r.bottom - r.top)));
-    int column = min(r.right - 1, r.left + (int)(uniform(clip.seed, step, key, 1) * (r.right - r.left)));
-    target.pixel = row * clip.width + column;
+    Pixel pixel = pixel_of(clip, clip.regions[frame], step, index, rays, key);
+    target.pixel = pixel.row * clip.width + pixel.column;
     target.count = 0;
-    target.outside_face = !inside(clip.regions[frame].face, row, column);
-    target.unused = 0.f;
+    target.outside_face = !inside(clip.regions[frame].face, pixel.row, pixel.column);
+    target.index = index;
     read_target(clip, frame, target.pixel, target);
-    Ray ray = pixel_ray(clip.views[frame], row, column);
+    if (wanted) store_colour(wanted, key, target.truth);
+    Ray ray = pixel_ray(clip.views[frame], pixel.row, pixel.column);
     Scene scene = *scenes;
     if (start_walk(scene, ray, uniform(clip.seed, step, key, 2), walk)) {
       find_occupied(scene, bits, ray, walk);
       complete = advance(scene, walk.t, 64) >= walk.stop;
     }
-    if (!walk.mask) missed = square_error(target, target.behind);
+    if (!walk.mask) {
+      missed = square_error(target, target.behind);
+      if (shown) store_colour(shown, key, target.behind);
+    }
   }
   u32 found = __ballot_sync(~0u, walk.mask != 0), base = 0;
   for (int offset = 16; offset; offset /= 2) missed += __shfl_xor_sync(~0u, missed, offset);
@@ -193,11 +222,45 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS) shade_samples(
   if (lane == 0 && samples) atomicAdd(&slots[slot].samples, samples);
 }
 
+// What a ray gathers: colour, and the transmittance that is left.
+struct Gathered {
+  float colour[3], transmittance;
+};
+
+__device__ __forceinline__ Gathered gather_ray(
+    const Scene& scene, const Target& target, const u32* samples, const float4* answers, const float* sample_t) {
+  Gathered g = {{0.f, 0.f, 0.f}, 1.f};
+  for (u32 k = 0; k < target.count; ++k) {
+    float4 a = answers[samples[k]];
+    float pass = __expf(-__expf(a.x) * step_at(scene, sample_t[samples[k]])), weight = g.transmittance * (1.f - pass);
+    g.colour[0] += weight * sigmoid(a.y);
+    g.colour[1] += weight * sigmoid(a.z);
+    g.colour[2] += weight * sigmoid(a.w);
+    g.transmittance *= pass;
+  }
+  return g;
+}
+
+// The picture of the rays that meet something, into `shown`, [FRAMES * rays, 3].
+extern "C" __global__ void show_rays(
+    const Scene* scenes, int rays, const Target* targets, const Slot* slots, const float4* answers, const float* sample_t,
+    const u32* ray_samples, float* shown) {
+  int slot = blockIdx.y, index = blockIdx.x * blockDim.x + threadIdx.x;
+  size_t first = (size_t)slot * rays, rows = (size_t)slot * MOST_TILES * 32;
+  if (index >= (int)slots[slot].listed) return;
+  Target target = targets[first + index];
+  Gathered g = gather_ray(*scenes, target, ray_samples + (first + index) * MOST, answers + rows, sample_t + rows);
+#pragma unroll
+  for (int c = 0; c < 3; ++c) g.colour[c] += g.transmittance * target.behind[c];
+  store_colour(shown, first + target.index, g.colour);
+}
+
 // Composites every listed ray and replaces its samples' answers by the loss's gradient with respect to them (upstream.md 5.4).
-// Coordinates become the gradient of the ambient loss with respect to them.
+// Coordinates become the gradient of the ambient loss with respect to them. pulls: [FRAMES * rays, 3], the loss's gradient with
+// respect to the rays' colours, where it is another than the squared error; else null.
 extern "C" __global__ void weigh_samples(
     const Clip* clips, const int* steps, const Scene* scenes, int rays, const Target* targets, Slot* slots, float4* answers,
-    float2* coordinates, const float* sample_t, const u32* ray_samples) {
+    float2* coordinates, const float* sample_t, const u32* ray_samples, const float* pulls) {
   int slot = blockIdx.y, index = blockIdx.x * blockDim.x + threadIdx.x, lane = threadIdx.x & 31;
   size_t first = (size_t)slot * rays, rows = (size_t)slot * MOST_TILES * 32;
   float error = 0.f, entropy = 0.f;
@@ -206,28 +269,22 @@ extern "C" __global__ void weigh_samples(
     Scene scene = *scenes;
     Target target = targets[first + index];
     const u32* samples = ray_samples + (first + index) * MOST;
-    float colour[3] = {0.f, 0.f, 0.f}, transmittance = 1.f;
-    for (u32 k = 0; k < target.count; ++k) {
-      float4 a = answers[rows + samples[k]];
-      float pass = __expf(-__expf(a.x) * step_at(scene, sample_t[rows + samples[k]])), weight = transmittance * (1.f - pass);
-      colour[0] += weight * sigmoid(a.y);
-      colour[1] += weight * sigmoid(a.z);
-      colour[2] += weight * sigmoid(a.w);
-      transmittance *= pass;
-    }
+    Gathered g = gather_ray(scene, target, samples, answers + rows, sample_t + rows);
+    float transmittance = g.transmittance;
     float opacity = 1.f - transmittance, pull[3], shown[3], pull_opacity = 0.f;
 #pragma unroll
     for (int c = 0; c < 3; ++c) {
-      float v = colour[c] + transmittance * target.behind[c];
+      float v = g.colour[c] + transmittance * target.behind[c];
       shown[c] = fminf(1.f, fmaxf(0.f, v));
-      pull[c] = v == shown[c] ? (2.f / 3.f) * SCALE * (v - target.truth[c]) : 0.f;
+      float pulled = pulls ? pulls[3 * (first + target.index) + c] : (2.f / 3.f) * (v - target.truth[c]);
+      pull[c] = v == shown[c] ? SCALE * pulled : 0.f;
       pull_opacity -= pull[c] * target.behind[c];
     }
     error = square_error(target, shown);
     float o = fminf(1.f - 1e-5f, fmaxf(1e-5f, opacity));
     entropy = -(o * __log2f(o) + (1.f - o) * __log2f(1.f - o));
     if (o == opacity) pull_opacity += SCALE * clip.entropy * __log2f((1.f - o) / o);
-    float rest[3] = {colour[0], colour[1], colour[2]}, before = 1.f;
+    float rest[3] = {g.colour[0], g.colour[1], g.colour[2]}, before = 1.f;
     float ambient = target.outside_face ? SCALE * clip.ambient * fminf(1.f, (float)*steps / clip.steps) : 0.f;
     for (u32 k = 0; k < target.count; ++k) {
       size_t at = rows + samples[k];

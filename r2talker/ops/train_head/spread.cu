@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(128) spread_features(
     size_t at = ((size_t)slot * MOST_TILES + tile) * 32;
     Row row = row_of(clip, view, targets + (size_t)slot * rays, sample_ray, at + lane);
     float t = sample_t[at + lane];
-    float x = position(row.ray, t, 0), y = position(row.ray, t, 1), z = position(row.ray, t, 2);
+    float x = position(row.ray, t, POS_AXIS_0), y = position(row.ray, t, POS_AXIS_1), z = position(row.ray, t, POS_AXIS_2);
     u32 mine[2][IN_STEPS][4];
     load_fragments(mine, pulls + at * (2 * IN_STEPS) + lane);
 #pragma unroll

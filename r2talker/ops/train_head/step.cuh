@@ -1,6 +1,6 @@
 // What the passes of a training step hand to each other, all of it in device memory.
 //
-// A step looks at FRAMES frames, SLOTS rays each. Passes: draw_rays, shade_samples, weigh_samples, pull_back_networks
+// A step looks at FRAMES frames, SLOTS rays each. Passes: draw_rays, shade_samples, (show_rays,) weigh_samples, pull_back_networks
 // (pull_back_ambient), spread_features, unfold_gradients. Samples are evaluated in tiles of 32, one warp's rows; a tile's place in
 // the buffers is drawn when it is evaluated. Gradients are of SCALE times the sum over rays, which Adam does not notice.
 //
@@ -29,6 +29,7 @@ struct Clip {
   float entropy, ambient;  // weights of the losses
   u32 seed;
   int coarse_levels, unlock_steps;
+  int patch;  // side of the square patches that rays fill, 0 for single pixels
 };
 
 // Levels of the position grid come in one after the other, coarse to fine: the first coarse_levels at once, the last one at
@@ -47,7 +48,7 @@ struct LevelWindow {
 struct Target {
   u32 pixel, count, outside_face;
   float truth[3], behind[3];
-  float unused;
+  u32 index;  // among the rays drawn
 };
 
 // Of one step's rays of one frame.

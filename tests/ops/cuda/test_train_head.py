@@ -27,6 +27,7 @@ RULES = marching_rules(RenderSettings())
 LOSSES = Losses(entropy=1e-2, ambient=0.1, anywhere=0.1, lips=0.3, eyes=0.1, seed=7, steps=STEPS)
 UNLOCKING = replace(LOSSES, coarse_levels=6, unlock_steps=8)
 SCALE = 1024
+PATCH = 8
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Setting:
     backend: Backend
     name: str
     losses: Losses = LOSSES
+    axes: str = ""
 
     def __post_init__(self) -> None:
         device = self.backend.device
@@ -49,6 +51,7 @@ class Setting:
                     grid.embeddings[grid.layout.offsets[level] : grid.layout.offsets[level + 1]] *= 0.5 * 0.6**level
                 grid.embeddings.copy_(grid.embeddings.half())
             head.position_grid.embeddings.copy_(head.position_grid.embeddings.half())
+        head.position_grid.layout = replace(head.position_grid.layout, axes=self.axes)
         self.net = networks(head)
         self.camera: Camera = replace(golden_camera(), c2w=golden_camera().c2w.to(device))
         self.clip = self._clip()
@@ -104,7 +107,12 @@ class Setting:
     @torch.no_grad()
     def run(self) -> None:
         self.step.fold(self.code)
-        self.step.forward_and_backward(self.code)
+        self.step.forward()
+        pulls = None
+        if self.step.shown is not None:
+            assert self.step.wanted is not None
+            pulls = (2 / 3) * (self.step.shown - self.step.wanted)
+        self.step.backward(self.code, pulls)
 
     def frame(self, slot: int) -> int:
         return int(self.clip.schedule[STEP % len(self.clip.schedule), slot])
@@ -176,6 +184,49 @@ def test_gradients_while_levels_are_still_being_unlocked(backend: Backend, name:
     locked = setting.gradients.table[layout.offsets[12] :]
     assert float(locked.abs().max()) == 0
     assert float(setting.gradients.table[: layout.offsets[6]].abs().max()) > 0
+
+
+@pytest.mark.parametrize("name", ["r2talker", "radnerf"])
+def test_gradients_with_the_coordinates_in_another_order(backend: Backend, name: str) -> None:
+    setting = Setting(backend, name, axes="zxy")
+    setting.run()
+    total, _ = setting.expected(setting.code)
+    total.backward()
+    got, net = setting.gradients, setting.net
+    errors = [relative_error(getattr(got, key), getattr(net, key).grad) for key in ("table", "first", "rgb")]
+    assert_close(errors, np.zeros(len(errors)), "fused gradient")
+
+
+def test_patches_are_squares_around_their_regions(backend: Backend) -> None:
+    setting = Setting(backend, "r2talker", replace(LOSSES, patch=PATCH, anywhere=0.0, lips=1.0, eyes=0.0))
+    setting.run()
+    count = int(setting.step.slots[1, 0])
+    assert count > 2 * PATCH**2
+    pixel, _, _, *_, index = setting.step.targets.view(SLOTS, RAYS, -1)[1, :count].T.long()
+    rows, columns, inner = pixel // SIZE, pixel % SIZE, index % PATCH**2
+    top, left, patch = rows - inner // PATCH, columns - inner % PATCH, index // PATCH**2
+    for number in patch.unique():
+        members = patch == number
+        assert len(torch.unique(top[members])) == len(torch.unique(left[members])) == 1
+    # The lips' rectangle has rows 30 to 39 and columns 20 to 39; a patch's middle lies in it.
+    assert bool(((top + PATCH // 2 >= 30) & (top + PATCH // 2 < 40) & (left + PATCH // 2 >= 20) & (left + PATCH // 2 < 40)).all())
+    assert len(torch.unique(top * SIZE + left)) > 3
+
+
+def test_gradients_of_a_loss_of_patches(backend: Backend) -> None:
+    """A gradient handed in by colour is pulled back like the squared error's own, so the picture of the patches is right as well."""
+    setting = Setting(backend, "r2talker", replace(LOSSES, patch=PATCH))
+    setting.run()
+    total, _ = setting.expected(setting.code)
+    total.backward()
+    got, net = setting.gradients, setting.net
+    errors = [relative_error(getattr(got, key), getattr(net, key).grad) for key in ("table", "first", "second", "rgb")]
+    assert_close(errors, np.zeros(len(errors)), "fused gradient")
+    assert setting.step.shown is not None
+    assert setting.step.wanted is not None
+    # Rays that meet nothing are part of the picture.
+    assert bool(torch.isfinite(setting.step.shown).all())
+    assert float(setting.step.wanted.max()) <= 1
 
 
 def test_rays_come_from_the_regions_in_their_shares(backend: Backend) -> None:
