@@ -30,7 +30,7 @@ class FusedEngine:
         windows = clip.windows(model.method).contiguous()
         model.head.contract.start(windows[list(TRAIN)])
         shares = config.sampling
-        losses = Losses(config.entropy, config.ambient, shares.anywhere, shares.lips, 0.0, config.seed, steps)
+        losses = Losses(config.entropy, config.ambient, config.seed, steps)
         schedule = HeadSchedule(
             steps, rays // frames_per_step, config.ema_share * steps, config.occupancy_interval, warmup=config.warmup
         )
@@ -41,10 +41,13 @@ class FusedEngine:
             views=view_words(clip.c2w, clip.camera(0)).contiguous(),
             regions=_regions(clip),
             schedule=_schedule(steps, frames_per_step, config.seed, self.device),
-            eye=clip.eye,
+            shares=torch.tensor([[shares.anywhere, shares.lips, 0.0]] * frames_per_step, device=self.device),
         )
+        others = torch.zeros(frames_per_step, dtype=torch.bool, device=self.device)
         groups = model.head_groups(config.grid_rate, config.net_rate)
-        self.fused = FusedHead(model.head, model.occupancy, groups, tensors, windows, losses, schedule, settings)
+        self.fused = FusedHead(
+            model.head, model.occupancy, groups, tensors, windows, clip.eye, others, losses, schedule, settings
+        )
         self._raw: Tensor | None = None
 
     def step(self, step: int) -> None:

@@ -15,7 +15,7 @@ class SamplingConfig:
     """Share of rays drawn from the whole picture."""
     lips: float = 0.4
     """Share of rays drawn from the lips and their surroundings."""
-    eyes: float = 0.1
+    eyes: float = 0.05
     """Share of rays drawn from the eyes."""
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class TrainConfig:
     rays: int | None = None
     """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 16384 on a GPU."""
     frames_per_step: int | None = None
-    """Frames that a step of the head looks at, which share its rays; by default 4 on a GPU. A CPU looks at one."""
+    """Frames that a step of the head looks at, which share its rays; by default 8 on a GPU. A CPU looks at one."""
     grid_rate: float = 1e-2
     """Learning rate of the grids at the start; it falls to a tenth."""
     net_rate: float = 3e-3
@@ -54,7 +54,9 @@ class TrainConfig:
     """Weight of the opacity entropy."""
     ambient: float = 0.1
     """Weight of the ambient coordinate outside the face, reached at the last step (no effect on methods without one)."""
-    landmark_noise: float = 0.01
+    recombine: bool = True
+    """Train the eyes of one frame in eight with another frame's landmarks or sound, so that they follow the eye value alone."""
+    landmark_noise: float = 0.05
     """Standard deviation of the noise on the driving landmarks, in units of their range [-1, 1]."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     patch: int = 32

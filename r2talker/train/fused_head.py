@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from r2talker.model.ambient import AmbientConditioning
@@ -51,7 +51,8 @@ class HeadSchedule:
 class FusedHead:
     """Trains `head` on a clip.
 
-    A `Stepper`. windows: [frames, W, ...] what drives every frame. Cells that `occupancy` calls possible may become occupied.
+    A `Stepper`. windows: [frames, W, ...] and eye: [frames] what drives every frame; others: [slots] which frames of a step
+    take the windows of another, drawn anew. Cells that `occupancy` calls possible may become occupied.
     """
 
     log_period = 200
@@ -63,11 +64,14 @@ class FusedHead:
         groups: Sequence[ParameterGroup],
         clip: ClipTensors,
         windows: Float[Tensor, "frames window *shape"],
+        eye: Float[Tensor, " frames"],
+        others: Bool[Tensor, " slots"],
         losses: Losses,
         schedule: HeadSchedule,
         settings: RenderSettings,
     ) -> None:
-        self.head, self.occupancy, self.clip, self.windows, self.schedule = head, occupancy, clip, windows, schedule
+        self.head, self.occupancy, self.clip, self.schedule = head, occupancy, clip, schedule
+        self.windows, self.eye, self.others = windows, eye, others
         self.device = device = clip.plate.device
         tables = [head.position_grid.embeddings]
         if isinstance(head.conditioning, AmbientConditioning):
@@ -158,21 +162,29 @@ class FusedHead:
 
     @torch.no_grad()
     def _refresh(self) -> None:
-        self.step.fold(self.head.contract.encode(self.windows.index_select(0, self._frames())))
+        frames = self._frames()
+        self.step.fold(self.head.contract.encode(self.windows.index_select(0, frames)), self.eye.index_select(0, frames))
         self.step.refresh(self.density, self.cells)
 
-    def _step(self) -> None:
-        window = self.windows.index_select(0, self._frames())
+    def _driving(self) -> tuple[Tensor, Tensor]:
+        """Windows, noise included, and eye values of the step's frames."""
+        frames = self._frames()
+        drawn = torch.randint(0, len(self.windows), (len(frames),), device=self.device)
+        window = self.windows.index_select(0, torch.where(self.others, drawn, frames))
         if self.schedule.noise:
             window = window + self.schedule.noise * torch.randn_like(window)
+        return window, self.eye.index_select(0, frames)
+
+    def _step(self) -> None:
+        window, eye = self._driving()
         code = self.head.contract.encode(window)
         with torch.no_grad():
             drive = code.detach()
-            self.step.fold(drive)
+            self.step.fold(drive, eye)
             self.step.forward()
         pulls = None if self.schedule.patches is None else self._pulls_of_patches(self.schedule.patches)
         with torch.no_grad():
-            self.step.backward(drive, pulls)
+            self.step.backward(drive, eye, pulls)
         code.backward(self.step.gradients.code)
         with torch.no_grad():
             self.weights.adam.update()

@@ -19,6 +19,7 @@ from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
 from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
 from r2talker.train.phase import StepLoss, Stepper
+from r2talker.train.recombine import Role, driven_by_others, role_of, sampling_of
 from r2talker.train.sampling import FrameRegions, frame_of_step, sample_patches, sample_pixels, step_generator
 from r2talker.train.stepper import GradientStepper
 
@@ -92,7 +93,8 @@ class HeadPhase:
         generator = step_generator(self.config.seed, step, self.device)
         frame = self.order[frame_of_step(len(self.order), self.config.seed, step)]
         size = self.pictures.size
-        pixels = self._draw(frame, generator)
+        role = role_of(step, self.config.recombine)
+        pixels = self._draw(frame, sampling_of(role, self.sampling), generator)
         camera = self.dataset.camera(frame, size)
         rays = generate_rays(camera, pixels)
         row = self.pictures.index[frame]
@@ -101,7 +103,7 @@ class HeadPhase:
             self.pictures.torso[row].reshape(-1, 4)[pixels], self.pictures.background.reshape(-1, 3)[pixels]
         )
         noise = torch.rand(len(pixels), generator=generator, device=self.device)
-        code = self.frame_code(frame, self._noisy(self.conditions.windows[frame], generator), frame)
+        code = self._code(frame, role, generator)
         traced = trace_rays(self.model.head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
         error = squared_error(traced.rgb, truth)
         asked = error if self.patches is None else patch_loss(traced.rgb, truth, self.patches)
@@ -111,13 +113,20 @@ class HeadPhase:
         total = asked + self.config.entropy * entropy + self.config.ambient * (step / self.steps) * ambient
         return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "entropy": entropy})
 
-    def _draw(self, frame: int, generator: torch.Generator) -> Tensor:
+    def _code(self, frame: int, role: Role, generator: torch.Generator) -> FrameCode:
+        """The code of a frame in its role, from noisy windows."""
+        driving = frame
+        if role == "eyes":
+            driving = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
+        return self.frame_code(frame, self._noisy(self.conditions.windows[driving], generator), frame)
+
+    def _draw(self, frame: int, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
         """The pixels of a step."""
         regions, size = self.regions[frame], self.pictures.size
         if self.patches is None:
-            return sample_pixels(regions, size, self.rays, self.sampling, generator)
+            return sample_pixels(regions, size, self.rays, sampling, generator)
         count = max(1, self.rays // self.patches.side**2)
-        return sample_patches(regions, size, count, self.patches.side, self.sampling, generator)
+        return sample_patches(regions, size, count, self.patches.side, sampling, generator)
 
     def _fused(self) -> FusedHead:
         config, frames = self.config, len(self.dataset.train)
@@ -131,23 +140,25 @@ class HeadPhase:
             config.warmup,
             self.patches,
         )
-        shares, side = self.sampling, 0 if self.patches is None else self.patches.side
-        losses = Losses(
-            config.entropy, config.ambient, shares.anywhere, shares.lips, shares.eyes, config.seed, self.steps, patch=side
-        )
+        side = 0 if self.patches is None else self.patches.side
+        losses = Losses(config.entropy, config.ambient, config.seed, self.steps, patch=side)
+        roles = [role_of(slot, config.recombine) for slot in range(slots)]
         return FusedHead(
             self.model.head,
             self.model.occupancy,
             self.groups(),
-            self._clip(slots),
+            self._clip(roles),
             self.conditions.windows[:frames].contiguous(),
+            self.conditions.eye[:frames].contiguous(),
+            driven_by_others(roles, self.device),
             losses,
             schedule,
             self.settings,
         )
 
-    def _clip(self, slots: int) -> ClipTensors:
+    def _clip(self, roles: list[Role]) -> ClipTensors:
         """The training frames as the kernels read them; pictures of training frames come first, in order."""
+        slots, shares = len(roles), [sampling_of(role, self.sampling) for role in roles]
         pictures, frames, device = self.pictures, len(self.dataset.train), self.device
         order = [self.order[frame_of_step(len(self.order), self.config.seed, k)] for k in range(self.steps * slots)]
         rectangles = [[region.rows_and_columns for region in (r.head, r.lips, r.eyes, r.face)] for r in self.regions]
@@ -158,7 +169,7 @@ class HeadPhase:
             views=view_words(self.dataset.c2w[:frames].to(device), self.dataset.camera(0, pictures.size)).contiguous(),
             regions=torch.tensor(rectangles, dtype=torch.int32, device=device),
             schedule=torch.tensor(order, dtype=torch.int32, device=device).view(self.steps, slots),
-            eye=self.conditions.eye[:frames].contiguous(),
+            shares=torch.tensor([[s.anywhere, s.lips, s.eyes] for s in shares], device=device),
         )
 
     @torch.no_grad()

@@ -119,7 +119,7 @@ class Trainer:
         regions = [frame_regions(dataset, pictures, frame) for frame in dataset.train]
         head = HeadPhase(
             model, dataset, pictures, conditions, regions, RenderSettings(), config,
-            steps=config.head_steps or (12000 if gpu else 6000), rays=rays, frames_per_step=config.frames_per_step or 4,
+            steps=config.head_steps or (12000 if gpu else 6000), rays=rays, frames_per_step=config.frames_per_step or 8,
             occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
             order=rehearsal(dataset), sampling=config.sampling,
         )  # fmt: skip

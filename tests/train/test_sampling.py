@@ -15,6 +15,7 @@ from r2talker.train.sampling import (
     frame_regions,
     pixels_inside,
     rehearsal,
+    sample_patches,
     sample_pixels,
     step_generator,
 )
@@ -91,13 +92,42 @@ def test_regions_of_a_real_frame_lie_around_their_features(data: Dataset) -> Non
     assert regions.lips.top > regions.eyes.top
 
 
+def rare_order(data: Dataset, closed: int, wide: int) -> Counter[int]:
+    """An epoch when only frames `closed` and `wide` are out of the ordinary."""
+    eye = torch.full((data.info.frames,), 0.3)
+    eye[closed] = 0.05
+    displacements = torch.zeros(data.info.frames, 68, 3)
+    displacements[wide, 66, 1] = -1.0  # the lower lip goes down
+    return Counter(rehearsal(replace(data, eye=eye, displacements=displacements)))
+
+
 def test_closed_eyes_and_wide_mouths_are_rehearsed(data: Dataset) -> None:
     count = len(data.train)
-    eye = torch.full((data.info.frames,), 0.3)
-    eye[3] = 0.05
-    displacements = torch.zeros(data.info.frames, 68, 3)
-    displacements[7, 66, 1] = -1.0  # the lower lip goes down
-    order = Counter(rehearsal(replace(data, eye=eye, displacements=displacements)))
+    order = rare_order(data, closed=3, wide=7)
     assert sorted(order) == list(data.train)
     assert {frame for frame, times in order.items() if times > 1} == {3, 7}
-    assert sum(order.values()) == count + 2 * (order[3] - 1)
+    assert order[3] == int(0.08 * count)
+    assert order[7] == int(0.25 * count)
+
+
+def test_one_closed_frame_of_a_long_clip_is_not_shown_for_ever(data: Dataset) -> None:
+    long = replace(data, info=replace(data.info, frames=1000, train_frames=1000))
+    assert rare_order(long, closed=3, wide=7)[3] == 1 + 30
+
+
+def test_patches_are_whole_squares_inside_the_picture(data: Dataset) -> None:
+    only_eyes = SamplingConfig(anywhere=0.0, lips=0.0, eyes=1.0)
+    pixels = sample_patches(APART, TRAIN_SIZE, 20, 8, only_eyes, step_generator(0, 0, CPU)).reshape(20, 8, 8)
+    rows, columns = pixels // TRAIN_SIZE, pixels % TRAIN_SIZE
+    assert torch.equal(rows[:, :, 0] - rows[:, :1, 0], torch.arange(8).expand(20, 8))
+    assert torch.equal(columns[:, 0] - columns[:, 0, :1], torch.arange(8).expand(20, 8))
+    # The eyes' rectangle touches the right border of the picture.
+    assert int(columns.max()) == TRAIN_SIZE - 1
+    assert set(rows[:, 4, 4].tolist()) <= {50, 51}
+
+
+def test_patches_come_from_the_regions_in_their_shares() -> None:
+    shares = SamplingConfig(anywhere=0.0, lips=0.5, eyes=0.0)
+    pixels = sample_patches(APART, TRAIN_SIZE, 400, 2, shares, step_generator(0, 1, CPU)).reshape(400, 4)
+    lips = sum(count_inside(APART.lips, patch) == 4 for patch in pixels)
+    assert 150 < lips < 250

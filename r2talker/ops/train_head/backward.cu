@@ -48,7 +48,7 @@ extern "C" __global__ void fold_step(
   }
   float* sums = reinterpret_cast<float*>(gradients + slot);
   for (int i = threadIdx.x; i < (int)(sizeof(Gradients) / 4); i += blockDim.x) sums[i] = 0.f;
-  fold_head(forward + slot, m, heard, eye[frame], individual + frame * INDIVIDUAL, window);
+  fold_head(forward + slot, m, heard, eye[slot], individual + frame * INDIVIDUAL, window);
   BackWeights& b = back[slot];
   pack_wide<IN_TILES>(b.first, 4, [&](int n, int k) {
     int column = slot_column(n);

@@ -28,7 +28,7 @@ CELLS = 128**3
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights beside the squared error, the shares of rays from each region, and the seed of everything drawn.
+    """Weights beside the squared error, and the seed of everything drawn.
 
     coarse_levels, unlock_steps: levels of the position grid that train from the start, and the step at which the last one is there;
     0 steps for all from the start. patch: side of the square patches that a frame's rays fill, 0 for single pixels.
@@ -36,9 +36,6 @@ class Losses:
 
     entropy: float
     ambient: float
-    anywhere: float
-    lips: float
-    eyes: float
     seed: int
     steps: int
     coarse_levels: int = 0
@@ -51,7 +48,8 @@ class ClipTensors:
     """Training pictures and what goes with them, all on one device.
 
     truth, torso (with alpha), plate: bytes. views: see `view_words`. regions: [frames, 4, 4] rectangles (top, bottom, left, right)
-    of head, lips, eyes and face. schedule: [period, frames per step] which frames a step looks at. eye: [frames].
+    of head, lips, eyes and face. schedule: [period, frames per step] which frames a step looks at. shares: [frames per step, 3] of
+    the rays that are drawn from the whole picture, from lips and eyes; the rest comes from the head.
     """
 
     truth: UInt8[Tensor, "frames height width 3"]
@@ -60,7 +58,7 @@ class ClipTensors:
     views: Float[Tensor, "frames 16"]
     regions: Int32[Tensor, "frames 4 4"]
     schedule: Int32[Tensor, "period slots"]
-    eye: Float[Tensor, " frames"]
+    shares: Float[Tensor, "slots 3"]
 
     @property
     def slots(self) -> int:
@@ -69,12 +67,13 @@ class ClipTensors:
 
     def words(self, losses: Losses) -> Tensor:
         """`Clip` of step.cuh."""
-        pointers = [t.data_ptr() for t in (self.truth, self.torso, self.plate, self.views, self.regions, self.schedule)]
+        tensors = (self.truth, self.torso, self.plate, self.views, self.regions, self.schedule, self.shares)
+        pointers = [t.data_ptr() for t in tensors]
         height, width = self.plate.shape[:2]
         packed = struct.pack(
-            "6q4i5fI3i4x",
+            "7q4i2fI3i",
             *pointers, height, width, len(self.schedule), losses.steps,
-            losses.anywhere, losses.lips, losses.eyes, losses.entropy, losses.ambient, losses.seed & 0xFFFFFFFF,
+            losses.entropy, losses.ambient, losses.seed & 0xFFFFFFFF,
             losses.coarse_levels, losses.unlock_steps, losses.patch,
         )  # fmt: skip
         return torch.frombuffer(bytearray(packed), dtype=torch.uint8).to(self.plate.device)
@@ -193,13 +192,13 @@ class HeadStep:
         matrices += [] if net.ambient is None else [net.ambient.first, net.ambient.second, net.ambient.out]
         clip = self.clip
         self._kept = [*matrices, *(m for m in self.gradients.networks() if m is not None)]
-        self._kept += [clip.truth, clip.torso, clip.plate, clip.views, clip.regions, clip.schedule]
+        self._kept += [clip.truth, clip.torso, clip.plate, clip.views, clip.regions, clip.schedule, clip.shares]
 
     def _launch(self, name: str, grid: tuple[int, ...], block: int, args: list[object], shared: int = 0) -> None:
         self.kernels.launch(name, grid, block, args, shared, buffers=self._kept)
 
-    def fold(self, code: Float[Tensor, "slots code"]) -> None:
-        """This step's weights from the networks and the codes of its frames; slots and sums start at zero."""
+    def fold(self, code: Float[Tensor, "slots code"], eye: Float[Tensor, " slots"]) -> None:
+        """This step's weights from the networks and the codes and eye values of its frames; slots and sums start at zero."""
         net = self.net
         torch.mm(net.color[:, DIRECTION : DIRECTION + GEOMETRY], net.third[1:], out=self.joint)
         args = [
@@ -209,7 +208,7 @@ class HeadStep:
             self.clip_words,
             self.steps,
             code,
-            self.clip.eye,
+            eye,
             self.individual,
         ]
         self._launch("fold_step", (self.clip.slots,), 512, [*args, self.slots, self.sums], 512)
@@ -233,8 +232,13 @@ class HeadStep:
                 self.scene, rays, self.targets, self.slots, self.answers, self.sample_t, self.ray_samples, self.shown,
             ])  # fmt: skip
 
-    def backward(self, code: Float[Tensor, "slots code"], pulls: Float[Tensor, "slots rays 3"] | None = None) -> None:
-        """Composite the samples and pull the loss back into `gradients`; after `forward`.
+    def backward(
+        self,
+        code: Float[Tensor, "slots code"],
+        eye: Float[Tensor, " slots"],
+        pulls: Float[Tensor, "slots rays 3"] | None = None,
+    ) -> None:
+        """Composite the samples and pull the loss back into `gradients`; after `forward`, with what was folded.
 
         pulls: gradient with respect to the rays' colours of the loss that takes the place of the squared error's sum.
         """
@@ -259,7 +263,7 @@ class HeadStep:
             clip, steps, self.levels, rays, self.targets, self.slots, self.pulls, self.sample_ray, self.sample_t, grads.table,
         ])  # fmt: skip
         unfolded = [self.outputs, self.matrices, self.sums, clip, steps]
-        self._launch("unfold_gradients", (64,), 256, [*unfolded, code, self.clip.eye, grads.code])
+        self._launch("unfold_gradients", (64,), 256, [*unfolded, code, eye, grads.code])
         self._launch("unfold_individual", (1,), 256, [*unfolded, self.individual, grads.individual])
 
     def refresh(self, density: Float[Tensor, " cells"], cells: Int32[Tensor, " possible"]) -> None:

@@ -4,12 +4,12 @@ __device__ __forceinline__ bool inside(const Rectangle& r, int row, int column) 
   return row >= r.top && row < r.bottom && column >= r.left && column < r.right;
 }
 
-// Shares of the rays in order: anywhere, lips, eyes, the head's rectangle.
-__device__ __forceinline__ Rectangle region_of(const Clip& clip, const Regions& regions, float share) {
+// share: the ray's place among its slot's, in [0, 1).
+__device__ __forceinline__ Rectangle region_of(const Clip& clip, const Shares& shares, const Regions& regions, float share) {
   Rectangle everything = {0, clip.height, 0, clip.width};
-  if (share < clip.share_anywhere) return everything;
-  if (share < clip.share_anywhere + clip.share_lips) return regions.lips;
-  if (share < clip.share_anywhere + clip.share_lips + clip.share_eyes) return regions.eyes;
+  if (share < shares.anywhere) return everything;
+  if (share < shares.anywhere + shares.lips) return regions.lips;
+  if (share < shares.anywhere + shares.lips + shares.eyes) return regions.eyes;
   return regions.head;
 }
 
@@ -35,11 +35,12 @@ struct Pixel {
 };
 
 // Where ray `index` of a slot looks: a pixel drawn from a region, or its place in a patch around such a pixel. key: the ray's number.
-__device__ __forceinline__ Pixel pixel_of(const Clip& clip, const Regions& regions, int step, int index, int rays, u32 key) {
+__device__ __forceinline__ Pixel pixel_of(
+    const Clip& clip, const Shares& shares, const Regions& regions, int step, int index, int rays, u32 key) {
   int area = clip.patch * clip.patch, inner = area ? index % area : 0;
   u32 drawn = key - inner;
   float share = area ? uniform(clip.seed, step, drawn, 6) : (index + 0.5f) / rays;
-  Rectangle r = region_of(clip, regions, share);
+  Rectangle r = region_of(clip, shares, regions, share);
   int row = min(r.bottom - 1, r.top + (int)(uniform(clip.seed, step, drawn, 0) * (r.bottom - r.top)));
   int column = min(r.right - 1, r.left + (int)(uniform(clip.seed, step, drawn, 1) * (r.right - r.left)));
   if (area) {
@@ -69,7 +70,7 @@ extern "C" __global__ void draw_rays(
   float missed = 0.f;
   if (index < rays) {
     u32 key = slot * rays + index;
-    Pixel pixel = pixel_of(clip, clip.regions[frame], step, index, rays, key);
+    Pixel pixel = pixel_of(clip, clip.shares[slot], clip.regions[frame], step, index, rays, key);
     target.pixel = pixel.row * clip.width + pixel.column;
     target.count = 0;
     target.outside_face = !inside(clip.regions[frame].face, pixel.row, pixel.column);

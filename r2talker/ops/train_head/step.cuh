@@ -18,14 +18,19 @@ struct Regions {
   Rectangle head, lips, eyes, face;
 };
 
+// Shares of a slot's rays that are drawn from the whole picture, the lips, the eyes; the rest from the head.
+struct Shares {
+  float anywhere, lips, eyes;
+};
+
 // What stays the same over the run. Pictures: bytes, [frames, H, W, 3], [frames, H, W, 4], [H, W, 3].
 struct Clip {
   const unsigned char *truth, *torso, *plate;
   const View* views;
   const Regions* regions;
   const int* schedule;  // frames of every step, FRAMES each, `period` steps, then again
+  const Shares* shares;  // of every slot
   int height, width, period, steps;
-  float share_anywhere, share_lips, share_eyes;
   float entropy, ambient;  // weights of the losses
   u32 seed;
   int coarse_levels, unlock_steps;

@@ -58,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(64 * PARTS) unfold_gradients(
     float sum = 0.f, share = seen ? 1.f : window(slot);
     for (int f = 0; f < FRAMES; ++f) {
       float factor = FILM ? 1.f + code[f * CODE + HIDDEN + o] : 1.f;
-      float folded = seen ? gradients[f].first_bias[o] * eye[frame_of(*clips, *steps, f)] : gradients[f].first[slot * 64 + o];
+      float folded = seen ? gradients[f].first_bias[o] * eye[f] : gradients[f].first[slot * 64 + o];
       sum += factor * share * folded;
     }
     out.first[o * IN_WIDTH + column] = sum;
@@ -91,7 +91,7 @@ extern "C" __global__ void __launch_bounds__(64 * PARTS) unfold_gradients(
     if (part < 2 && k == 0) {
       float sum = 0.f;
       for (int i = 0; i < HIDDEN; ++i) sum += shared_sums[0][part][i];
-      if (EYE && !part) sum += m.first[o * IN_WIDTH + IN_WIDTH - 1] * eye[frame_of(*clips, *steps, f)] * gradients[f].first_bias[o];
+      if (EYE && !part) sum += m.first[o * IN_WIDTH + IN_WIDTH - 1] * eye[f] * gradients[f].first_bias[o];
       code_gradient[f * CODE + 2 * HIDDEN * part + o] = part ? gradients[f].second_bias[o] : gradients[f].first_bias[o];
       code_gradient[f * CODE + 2 * HIDDEN * part + HIDDEN + o] = sum;
     }

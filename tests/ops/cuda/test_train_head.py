@@ -24,7 +24,9 @@ from tests.tolerances import assert_close
 
 FRAMES, SLOTS, RAYS, SIZE, STEP, STEPS = 3, 2, 200, 64, 4, 10
 RULES = marching_rules(RenderSettings())
-LOSSES = Losses(entropy=1e-2, ambient=0.1, anywhere=0.1, lips=0.3, eyes=0.1, seed=7, steps=STEPS)
+LOSSES = Losses(entropy=1e-2, ambient=0.1, seed=7, steps=STEPS)
+SHARES = ((0.1, 0.3, 0.1), (0.0, 1.0, 0.0))
+EYE = (0.1, 0.3)
 UNLOCKING = replace(LOSSES, coarse_levels=6, unlock_steps=8)
 SCALE = 1024
 PATCH = 8
@@ -57,6 +59,7 @@ class Setting:
         self.clip = self._clip()
         generator = torch.Generator().manual_seed(5)
         self.code = (torch.randn(SLOTS, self.net.code_width, generator=generator) * 0.3).to(device)
+        self.eye = torch.tensor(EYE, device=device)
         self.gradients = self._gradients()
         self.step = self._step()
 
@@ -74,7 +77,7 @@ class Setting:
             views=view_words(self.camera.c2w.expand(FRAMES, 4, 4), self.camera),
             regions=rectangles.expand(FRAMES, 4, 4).contiguous().to(device),
             schedule=torch.tensor([[2, 0], [1, 2]], dtype=torch.int32, device=device),
-            eye=torch.tensor([0.1, 0.2, 0.3], device=device),
+            shares=torch.tensor(SHARES, device=device),
         )
 
     def _gradients(self) -> HeadGradients:
@@ -106,13 +109,13 @@ class Setting:
 
     @torch.no_grad()
     def run(self) -> None:
-        self.step.fold(self.code)
+        self.step.fold(self.code, self.eye)
         self.step.forward()
         pulls = None
         if self.step.shown is not None:
             assert self.step.wanted is not None
             pulls = (2 / 3) * (self.step.shown - self.step.wanted)
-        self.step.backward(self.code, pulls)
+        self.step.backward(self.code, self.eye, pulls)
 
     def frame(self, slot: int) -> int:
         return int(self.clip.schedule[STEP % len(self.clip.schedule), slot])
@@ -142,7 +145,7 @@ class Setting:
         window = level_windows(layout.levels, self.losses.coarse_levels, self.losses.unlock_steps, STEP)
         net = replace(self.net, table=windowed(self.net.table, torch.tensor(layout.sizes), window))
         individual = self.model.head.individual_codes[frame]
-        return lose(net, self.model.occupancy.bitfield, drawn, RULES, code, clip.eye[frame], individual)
+        return lose(net, self.model.occupancy.bitfield, drawn, RULES, code, self.eye[slot], individual)
 
 
 def relative_error(actual: Tensor, expected: Tensor | None) -> float:
@@ -198,7 +201,7 @@ def test_gradients_with_the_coordinates_in_another_order(backend: Backend, name:
 
 
 def test_patches_are_squares_around_their_regions(backend: Backend) -> None:
-    setting = Setting(backend, "r2talker", replace(LOSSES, patch=PATCH, anywhere=0.0, lips=1.0, eyes=0.0))
+    setting = Setting(backend, "r2talker", replace(LOSSES, patch=PATCH))
     setting.run()
     count = int(setting.step.slots[1, 0])
     assert count > 2 * PATCH**2
@@ -209,7 +212,9 @@ def test_patches_are_squares_around_their_regions(backend: Backend) -> None:
         members = patch == number
         assert len(torch.unique(top[members])) == len(torch.unique(left[members])) == 1
     # The lips' rectangle has rows 30 to 39 and columns 20 to 39; a patch's middle lies in it.
-    assert bool(((top + PATCH // 2 >= 30) & (top + PATCH // 2 < 40) & (left + PATCH // 2 >= 20) & (left + PATCH // 2 < 40)).all())
+    assert bool(
+        ((top + PATCH // 2 >= 30) & (top + PATCH // 2 < 40) & (left + PATCH // 2 >= 20) & (left + PATCH // 2 < 40)).all()
+    )
     assert len(torch.unique(top * SIZE + left)) > 3
 
 
@@ -276,7 +281,7 @@ def test_the_occupancy_refresh(backend: Backend) -> None:
     before = density.clone()
     cells = torch.nonzero(density >= 0).flatten().to(torch.int32)
     with torch.no_grad():
-        step.fold(setting.code)
+        step.fold(setting.code, setting.eye)
         step.refresh(density, cells)
     fresh = step.fresh.view(128, 128, 128).cpu()
     spread = fresh.clone()
