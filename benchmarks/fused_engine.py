@@ -12,6 +12,7 @@ from r2talker.ops.train_head.cuda import ClipTensors, Losses
 from r2talker.render.config import RenderSettings
 from r2talker.train.config import TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule
+from r2talker.train.recombine import exchange
 from r2talker.train.sampling import frame_of_step
 
 LIPS = ((-0.14, 0.31, -0.28), (0.14, 0.31, -0.08))
@@ -43,10 +44,10 @@ class FusedEngine:
             schedule=_schedule(steps, frames_per_step, config.seed, self.device),
             shares=torch.tensor([[shares.anywhere, shares.lips, 0.0]] * frames_per_step, device=self.device),
         )
-        others = torch.zeros(frames_per_step, dtype=torch.bool, device=self.device)
+        nothing = exchange(["face"] * frames_per_step, model.method.drive, self.device)
         groups = model.head_groups(config.grid_rate, config.net_rate)
         self.fused = FusedHead(
-            model.head, model.occupancy, groups, tensors, windows, clip.eye, others, losses, schedule, settings
+            model.head, model.occupancy, groups, tensors, windows, clip.eye, nothing, losses, schedule, settings
         )
         self._raw: Tensor | None = None
 

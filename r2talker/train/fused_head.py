@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from r2talker.model.ambient import AmbientConditioning
@@ -22,6 +22,7 @@ from r2talker.render.fused import marching_rules
 from r2talker.render.networks import networks
 from r2talker.train.flat import FlatWeights, Graphs, decaying_rates
 from r2talker.train.losses import PatchLoss, patch_loss
+from r2talker.train.recombine import Exchange
 
 SIDE = 128
 
@@ -51,8 +52,8 @@ class HeadSchedule:
 class FusedHead:
     """Trains `head` on a clip.
 
-    A `Stepper`. windows: [frames, W, ...] and eye: [frames] what drives every frame; others: [slots] which frames of a step
-    take the windows of another, drawn anew. Cells that `occupancy` calls possible may become occupied.
+    A `Stepper`. windows: [frames, W, ...] and eye: [frames] what drives every frame; exchange: what a step's frames take
+    from others, drawn anew. Cells that `occupancy` calls possible may become occupied.
     """
 
     log_period = 200
@@ -65,13 +66,13 @@ class FusedHead:
         clip: ClipTensors,
         windows: Float[Tensor, "frames window *shape"],
         eye: Float[Tensor, " frames"],
-        others: Bool[Tensor, " slots"],
+        exchange: Exchange,
         losses: Losses,
         schedule: HeadSchedule,
         settings: RenderSettings,
     ) -> None:
         self.head, self.occupancy, self.clip, self.schedule = head, occupancy, clip, schedule
-        self.windows, self.eye, self.others = windows, eye, others
+        self.windows, self.eye, self.exchange = windows, eye, exchange
         self.device = device = clip.plate.device
         tables = [head.position_grid.embeddings]
         if isinstance(head.conditioning, AmbientConditioning):
@@ -167,13 +168,14 @@ class FusedHead:
         self.step.refresh(self.density, self.cells)
 
     def _driving(self) -> tuple[Tensor, Tensor]:
-        """Windows, noise included, and eye values of the step's frames."""
+        """Windows and eye values of the step's frames, with what they take from others, and noise on the windows."""
         frames = self._frames()
-        drawn = torch.randint(0, len(self.windows), (len(frames),), device=self.device)
-        window = self.windows.index_select(0, torch.where(self.others, drawn, frames))
+        others = torch.randint(0, len(self.windows), (len(frames),), device=self.device)
+        mine, theirs = ((self.windows.index_select(0, which), self.eye.index_select(0, which)) for which in (frames, others))
+        window, eye = self.exchange.of(*mine, *theirs)
         if self.schedule.noise:
             window = window + self.schedule.noise * torch.randn_like(window)
-        return window, self.eye.index_select(0, frames)
+        return window, eye
 
     def _step(self) -> None:
         window, eye = self._driving()
