@@ -9,11 +9,15 @@ from r2talker.ops.grid_encode.op import grid_encode
 
 
 class Grid(nn.Module):
-    """Tables of one grid encoding, initialised uniformly in [-1e-4, 1e-4] (upstream.md 3.1)."""
+    """Tables of one grid encoding, initialised uniformly in [-1e-4, 1e-4] (upstream.md 3.1).
+
+    window: [levels] factors of the levels while training lets them in one after the other; None for all of them whole.
+    """
 
     def __init__(self, layout: GridLayout, *, bound: float = 1.0) -> None:
         super().__init__()
         self.layout, self.bound = layout, bound
+        self.window: Float[Tensor, " levels"] | None = None
         self.embeddings = nn.Parameter(torch.empty(layout.rows, layout.channels).uniform_(-1e-4, 1e-4))
 
     @property
@@ -23,7 +27,8 @@ class Grid(nn.Module):
 
     def forward(self, x: Float[Tensor, "points dim"]) -> Float[Tensor, "points features"]:
         """Encode points of [-bound, bound]^dim; points outside give zeros."""
-        return grid_encode(x, self.embeddings, self.layout, bound=self.bound)
+        encoded = grid_encode(x, self.embeddings, self.layout, bound=self.bound)
+        return encoded if self.window is None else encoded * self.window.repeat_interleave(self.layout.channels)
 
     @torch.no_grad()
     def start_linear(self, *, levels: int = 2) -> None:

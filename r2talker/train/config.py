@@ -50,6 +50,10 @@ class TrainConfig:
     """Steps over which the learning rates rise to their start (on a GPU): large first steps can kill a network."""
     grid_kind: Literal["tiled", "hash"] = "tiled"
     """Index rule of the position grid's fine levels; the reference's `tiled` drops the third coordinate there, and is faster on a CPU."""
+    coarse_levels: int = 4
+    """Levels of the position and landmark grids that train from the start where the finer ones come in later."""
+    unlock_share: float = 0.0
+    """Share of the head's steps over which the finer levels come in one after the other; 0 has all of them from the start."""
     entropy: float = 1e-4
     """Weight of the opacity entropy."""
     ambient: float = 0.1
@@ -83,18 +87,19 @@ class TrainConfig:
     """Throw away an unfinished run with other settings instead of refusing to continue it."""
 
     def __post_init__(self) -> None:
-        require_at_least(
-            self,
-            train_size=16,
-            head_steps=1,
-            lips_steps=0,
-            patch=8,
-            torso_steps=1,
-            rays=1,
-            frames_per_step=1,
-            occupancy_interval=1,
-            occupancy_cells=1,
+        least_one = (
+            "head_steps",
+            "torso_steps",
+            "rays",
+            "frames_per_step",
+            "occupancy_interval",
+            "occupancy_cells",
+            "coarse_levels",
         )
-        require_at_least(
-            self, grid_rate=0, net_rate=0, structure=0, edges=0, entropy=0, ambient=0, landmark_noise=0, ema_share=0
-        )
+        least_none = ("lips_steps", "grid_rate", "net_rate", "structure", "edges", "unlock_share", "entropy", "ambient")
+        require_at_least(self, train_size=16, patch=8, **dict.fromkeys(least_one, 1))
+        require_at_least(self, landmark_noise=0, ema_share=0, **dict.fromkeys(least_none, 0))
+        if not self.unlock_share <= 0.9:
+            raise R2TalkerError(
+                f"--unlock-share must be at most 0.9, so that all levels train in the end, got {self.unlock_share:g}"
+            )

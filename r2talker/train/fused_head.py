@@ -21,6 +21,7 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.fused import marching_rules
 from r2talker.render.networks import networks
 from r2talker.train.flat import FlatWeights, Graphs, decaying_rates
+from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, patch_loss
 from r2talker.train.recombine import Exchange
 
@@ -121,6 +122,7 @@ class FusedHead:
 
     def finish(self) -> None:
         """Leave the averaged weights in the model."""
+        let_levels_in(landmark_grids(self.head), 0, 0, 0)
         self.weights.finish()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -164,8 +166,15 @@ class FusedHead:
     @torch.no_grad()
     def _refresh(self) -> None:
         frames = self._frames()
+        self._let_levels_in()
         self.step.fold(self.head.contract.encode(self.windows.index_select(0, frames)), self.eye.index_select(0, frames))
         self.step.refresh(self.density, self.cells)
+
+    def _let_levels_in(self) -> None:
+        """Those of the landmark grid; the kernels know about the position grid's."""
+        let_levels_in(
+            landmark_grids(self.head), self.step.losses.coarse_levels, self.step.losses.unlock_steps, self.weights.steps
+        )
 
     def _driving(self) -> tuple[Tensor, Tensor]:
         """Windows and eye values of the step's frames, with what they take from others, and noise on the windows."""
@@ -179,6 +188,7 @@ class FusedHead:
 
     def _step(self) -> None:
         window, eye = self._driving()
+        self._let_levels_in()
         code = self.head.contract.encode(window)
         with torch.no_grad():
             drive = code.detach()

@@ -17,6 +17,7 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.rays import render_rays, trace_rays
 from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
+from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
 from r2talker.train.phase import StepLoss, Stepper
 from r2talker.train.recombine import Role, exchange, role_of, sampling_of
@@ -81,7 +82,14 @@ class HeadPhase:
             individual=self.model.head.individual_codes[code],
         )
 
+    @property
+    def unlock_steps(self) -> int:
+        """Steps until every level of the grids takes part; the lips phase has them all."""
+        return int(self.config.unlock_share * self.steps) if self.patches is None else 0
+
     def prepare(self, step: int) -> None:
+        grids = [self.model.head.position_grid, *landmark_grids(self.model.head)]
+        let_levels_in(grids, self.config.coarse_levels, self.unlock_steps, step)
         if step % self.config.occupancy_interval == 0:
             frame = self.order[frame_of_step(len(self.order), self.config.seed + 1, step)]
             with torch.no_grad():
@@ -142,7 +150,9 @@ class HeadPhase:
             self.patches,
         )
         side = 0 if self.patches is None else self.patches.side
-        losses = Losses(config.entropy, config.ambient, config.seed, self.steps, patch=side)
+        losses = Losses(
+            config.entropy, config.ambient, config.seed, self.steps, config.coarse_levels, self.unlock_steps, patch=side
+        )
         roles = [role_of(slot, config.recombine) for slot in range(slots)]
         return FusedHead(
             self.model.head,

@@ -155,6 +155,24 @@ def test_interrupted_twice_the_run_ends_as_if_it_had_not_been(trained: Trained, 
     assert differing(folder, trained("geneface")) == []
 
 
+def test_the_lips_phase_goes_on_with_the_head_where_it_stopped(dataset: DatasetFolder, tmp_path: Path) -> None:
+    config = dataclasses.replace(BRIEF, lips_steps=24, patch=16, rays=256)
+    whole, broken = tmp_path / "whole.avatar", tmp_path / "broken.avatar"
+    recorder = Recorder()
+    train_avatar("r2talker", dataset.root, whole, config, MOTION, recorder)
+    assert [name for name, _, _ in recorder.begun if name in ("head", "lips", "torso")] == ["head", "lips", "torso"]
+    assert cv2.imread(str(whole / "training" / "preview_lips.png")).shape == (TRAIN_SIZE, 2 * TRAIN_SIZE, 3)
+    often = dataclasses.replace(config, checkpoint_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        train_avatar("r2talker", dataset.root, broken, often, MOTION, Interrupting("lips", 21))
+    train_avatar("r2talker", dataset.root, broken, config, MOTION, recorder)
+    assert ("lips", 24, 20) in recorder.begun
+    assert differing(whole, broken) == []
+    without = tmp_path / "without.avatar"
+    train_avatar("r2talker", dataset.root, without, dataclasses.replace(config, lips_steps=0), MOTION)
+    assert "model.head.position_grid.embeddings" in differing(whole, without)
+
+
 def test_restart_replaces_a_finished_and_a_broken_run(dataset: DatasetFolder, tmp_path: Path) -> None:
     folder = tmp_path / "a.avatar"
     train_avatar("geneface", dataset.root, folder, BRIEF, MOTION)

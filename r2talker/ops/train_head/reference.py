@@ -64,11 +64,15 @@ def lose(
     return RayLosses(((picture - drawn.truth) ** 2).mean(1), entropy, result.ambient_sum * drawn.outside_face)
 
 
-def level_windows(levels: int, coarse: int, unlock_steps: int, step: int) -> Float[Tensor, " levels"]:
-    """Factors of the position grid's levels while they come in one after the other (Park et al. 2021, "Nerfies", equation 8)."""
+def level_windows(levels: int, coarse: int, unlock_steps: int, step: int | Int[Tensor, " 1"]) -> Float[Tensor, " levels"]:
+    """Factors of a grid's levels while they come in one after the other (Park et al. 2021, "Nerfies", equation 8).
+
+    The first `coarse` levels are there from the start, all of them from step `unlock_steps` on; on the device of `step`.
+    """
+    device = step.device if isinstance(step, Tensor) else None
     if not unlock_steps:
-        return torch.ones(levels)
-    ramp = (coarse + (levels - coarse) * step / unlock_steps - torch.arange(levels)).clamp(0, 1)
+        return torch.ones(levels, device=device)
+    ramp = (coarse + (levels - coarse) * step / unlock_steps - torch.arange(levels, device=device)).clamp(0, 1)
     return 0.5 - 0.5 * torch.cos(torch.pi * ramp)
 
 
