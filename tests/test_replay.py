@@ -19,6 +19,8 @@ def test_a_part_of_the_clip_is_replayed(avatar: Avatar) -> None:
     assert torch.equal(plan.windows[:, 2], avatar.track.displacements[10:30])
     assert torch.equal(plan.eye, avatar.track.eye[10:30])
     assert torch.equal(plan.c2w, smooth_poses(avatar.track.c2w[10:30]))
+    assert part.track.loudness is not None
+    assert torch.equal(part.track.loudness, avatar.track.loudness[10:30])
     assert torch.equal(part.plan(poses=3).c2w[0], avatar.track.c2w[13])
     assert len(avatar.within(0, -1).plan().windows) == TRAIN_FRAMES
     with pytest.raises(R2TalkerError, match="chooses from 54 frames"):

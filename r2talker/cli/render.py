@@ -25,6 +25,8 @@ KINDS = {29: "deepspeech", 32: "wav2vec2", 44: "esperanto", 1024: "hubert"}
 """What `r2talker features` calls windows of a width."""
 OTHER_CAMERA = 0.01
 """Relative difference of focal lengths from which poses count as made with another camera."""
+LOST, RESTLESS = 0.01, 4.0
+"""Share of landmarks beyond the landmark grid, and movement relative to the clip's, from which a file of landmarks is doubtful."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def main(arguments: Sequence[str]) -> None:
     avatar = Avatar.load(args.avatar, device=args.device)
     samples, background = read_samples(args.audio), _background(args.background)
     landmarks, features = _landmarks(args.landmarks), _features(args.features, avatar)
+    if landmarks is not None:
+        _doubt_landmarks(landmarks, args, avatar)
     recording = None if args.poses is None else _recording(args.poses, args, avatar)
     if recording is None:
         avatar = avatar.within(*args.data_range)
@@ -130,6 +134,29 @@ def _landmarks(path: Path | None) -> "Tensor | None":
             f"{path} holds an array of shape {list(shape)}; expected (T, 68, 3), (T, 204) or (1, T, 204){other}"
         )
     return values.reshape(-1, 68, 3)
+
+
+def _doubt_landmarks(landmarks: "Tensor", args: RenderArguments, avatar: "Avatar") -> None:
+    """Say when landmarks look like those of another unit, or leave the grid (upstream.md 10, defect 13); they are used all the same."""
+    import torch
+
+    drive, limit = avatar.model.method.drive, args.smoothing.landmark_limit
+    if drive.kind != "landmarks" or limit is not None:
+        return
+    moves = landmarks.std(0, correction=0).mean() / torch.tensor(avatar.info.statistics.landmark_std).mean().clamp_min(1e-9)
+    lost = (landmarks.abs() > 1).any(-1).float().mean()
+    advice = "--landmark-limit 2.3 holds them near what the clip did"
+    if moves > RESTLESS:
+        print(
+            f"note: the landmarks of {args.landmarks} move {moves:.1f} times as much as those of the clip, as if their unit were another; "
+            f"{advice}",
+            file=sys.stderr,
+        )
+    elif lost > LOST and not drive.normalise:
+        print(
+            f"note: {lost:.0%} of the landmarks of {args.landmarks} leave [-1, 1], beyond which the avatar takes no notice of them; {advice}",
+            file=sys.stderr,
+        )
 
 
 def _features(path: Path | None, avatar: "Avatar") -> "Tensor | None":

@@ -39,6 +39,11 @@ def read_recording(path: Path) -> Recording:
     return recording
 
 
+def read_poses(path: Path) -> Float[Tensor, "frames 4 4"]:
+    """The poses of such a file without what it says beside them."""
+    return read_recording(path).c2w
+
+
 def _read_json(path: Path) -> Recording:
     value = read_json(path)
     try:

@@ -1,6 +1,6 @@
 """What moves besides the mouth: head, brows, eyes and blinks, frame by frame as the sound comes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -47,8 +47,7 @@ class Track:
 
     def part(self, frames: slice) -> "Track":
         """Some frames of the clip."""
-        loudness = None if self.loudness is None else self.loudness[frames]
-        return Track(self.c2w[frames], self.eye[frames], self.displacements[frames], loudness)
+        return replace(self, **{name: values[frames] for name, values in vars(self).items() if values is not None})
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`r2talker render`: drives, looks, and what it refuses."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -156,6 +157,19 @@ def test_poses_of_another_camera_are_told(command: Command, folder: Path, datase
     assert outcome.code == 0
     assert "focal length of 2.81 sides of the picture, the avatar has 2.34 and keeps it" in outcome.err
     assert "focal length" not in command(*common, dataset.transforms("val")).err
+
+
+def test_doubtful_landmarks_are_told(command: Command, folder: Path, data: Dataset, tmp_path: Path) -> None:
+    own = data.displacements[:30].numpy()
+    centimetres = save(tmp_path / "cm.npy", own * 10)
+    far = own.copy()
+    far[:, 0, 0] += 3
+    beyond, fitting = save(tmp_path / "far.npy", far), save(tmp_path / "own.npy", own)
+    common = ("render", folder, "-o", tmp_path / "a.mp4", "--size", 16, "--frames", 2, "--landmarks")
+    assert re.search(r"cm.npy move \d+\.\d times as much as those of the clip", command(*common, centimetres).err)
+    assert f"note: 1% of the landmarks of {beyond} leave [-1, 1]" in command(*common, beyond).err
+    for quiet in (command(*common, fitting), command(*common, centimetres, "--landmark-limit", 2.3)):
+        assert (quiet.code, "note: " in quiet.err) == (0, False)
 
 
 def test_features_of_another_kind_are_refused_by_width(refused: Refused, folder: Path, hearing: Path, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import torch
 
 from r2talker.data.dataset import Dataset
 from r2talker.data.folder import DatasetFolder
-from r2talker.data.poses import read_recording
+from r2talker.data.poses import read_poses, read_recording
 from r2talker.errors import R2TalkerError
 
 
 def test_a_datasets_poses_are_read(dataset: DatasetFolder, data: Dataset) -> None:
     recording = read_recording(dataset.transforms("val"))
     assert torch.equal(recording.c2w, data.c2w[data.held_out.start :])
+    assert torch.equal(recording.c2w, read_poses(dataset.transforms("val")))
     assert recording.eye is not None
     assert torch.equal(recording.eye, data.eye[data.held_out.start :])
     assert recording.focal == data.info.focal / data.info.size
