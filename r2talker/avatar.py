@@ -1,7 +1,7 @@
 """An avatar: what training leaves and everything else loads."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -20,13 +20,15 @@ from r2talker.avatar_format import (
     write_avatar_info,
     write_weights,
 )
-from r2talker.conditions import window_conditions
+from r2talker.conditions import limit_landmarks, window_conditions
 from r2talker.device import choose_device
+from r2talker.drive.config import Smoothing
 from r2talker.drive.driver import listen_through
 from r2talker.drive.life import Life, LifeStyle, Performance, Track
 from r2talker.drive.log_mel import LogMel, audio_windows, frame_count, frame_loudness
 from r2talker.drive.motion import MotionModel
-from r2talker.drive.poses import mirrored_indices
+from r2talker.drive.poses import choose_frames, mirrored_indices
+from r2talker.drive.smoothing import Memory
 from r2talker.errors import R2TalkerError
 from r2talker.files import write_bytes
 from r2talker.model.head import FrameCode
@@ -45,11 +47,15 @@ GPU_BATCH = 8
 
 @dataclass(frozen=True)
 class DrivePlan:
-    """Everything that moves a rendering of T frames: condition windows, eye values, camera poses."""
+    """Everything that moves a rendering of T frames: condition windows, eye values, camera poses.
+
+    memory: share of the previous frame's encoded condition that each frame keeps (`Smoothing.smooth_lips`).
+    """
 
     windows: Float[Tensor, "frames window *shape"]
     eye: Float[Tensor, " frames"]
     c2w: Float[Tensor, "frames 4 4"]
+    memory: float = 0.0
 
 
 @dataclass
@@ -107,6 +113,10 @@ class Avatar:
         """Where the avatar renders."""
         return self.track.c2w.device
 
+    def within(self, first: int, last: int) -> "Avatar":
+        """The same avatar replaying only frames `first` to `last` - 1 of its clip, to the end for -1; R2TalkerError if it has fewer."""
+        return replace(self, track=self.track.part(choose_frames(len(self.track.c2w), first, last)))
+
     def plan(
         self,
         *,
@@ -114,8 +124,9 @@ class Avatar:
         landmarks: Float[Tensor, "frames 68 3"] | None = None,
         features: Float[Tensor, "frames 16 width"] | None = None,
         poses: Float[Tensor, "frames 4 4"] | int | None = None,
-        eye: float | None = None,
+        eye: float | Float[Tensor, " recorded"] | None = None,
         life: LifeStyle | None = None,
+        smoothing: Smoothing | None = None,
         frames: int | None = None,
     ) -> DrivePlan:
         """Decide what moves every frame.
@@ -124,8 +135,9 @@ class Avatar:
         landmarks) or features (windows, for methods driven by audio); with none the clip's own motion is replayed.
 
         poses: [T, 4, 4] camera-to-world in NGP space, the number of a tracked frame to hold, or None to replay the clip's poses,
-        mirrored at the ends. eye: constant opening in percent of the picture instead of the clip's. life: how head, brows and eyes
-        move (by default as in the clip). frames: stop after so many.
+        mirrored at the ends. eye: opening in percent of the picture instead of the clip's, a constant or values that are replayed to
+        and fro. life: how head, brows and eyes move (by default as in the clip). smoothing: of what is replayed and of the drive;
+        poses that are given are taken as they are. frames: stop after so many.
         R2TalkerError when the drive does not fit the method.
         """
         given = [
@@ -141,12 +153,19 @@ class Avatar:
         if len(sequence) == 0:
             raise R2TalkerError("there is nothing to render: the drive is shorter than one frame (40 ms); give a longer one")
         total = len(sequence) if frames is None else min(frames, len(sequence))
-        shown = self._perform(sequence, samples, eye, life or LifeStyle())
+        smoothing = smoothing or Smoothing()
+        shown = self._perform(sequence, samples, eye, life or LifeStyle(), smoothing)
         if samples is not None and drive.kind == "landmarks":
             sequence = shown.landmarks
+        if smoothing.landmark_limit is not None:
+            if drive.kind != "landmarks":
+                raise R2TalkerError(
+                    f"{self.info.method} is driven by audio features; only landmarks can be held within a limit"
+                )
+            sequence = limit_landmarks(sequence, self.info.statistics, smoothing.landmark_limit)
         windows = window_conditions(sequence, drive, self.info.statistics, edge=self.info.window_edge)
         c2w = shown.c2w if poses is None else self._poses(poses, len(sequence))
-        return DrivePlan(windows[:total], shown.eye[:total], c2w[:total])
+        return DrivePlan(windows[:total], shown.eye[:total], c2w[:total], smoothing.smooth_lips)
 
     def render(
         self,
@@ -155,14 +174,24 @@ class Avatar:
         landmarks: Float[Tensor, "frames 68 3"] | None = None,
         features: Float[Tensor, "frames 16 width"] | None = None,
         poses: Float[Tensor, "frames 4 4"] | int | None = None,
-        eye: float | None = None,
+        eye: float | Float[Tensor, " recorded"] | None = None,
         life: LifeStyle | None = None,
+        smoothing: Smoothing | None = None,
         background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
         size: int | None = None,
         frames: int | None = None,
     ) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
         """Yield 8-bit RGB pictures at 25 per second; see `plan` for what moves them. size: side in pixels, by default that of training."""
-        plan = self.plan(audio=audio, landmarks=landmarks, features=features, poses=poses, eye=eye, life=life, frames=frames)
+        plan = self.plan(
+            audio=audio,
+            landmarks=landmarks,
+            features=features,
+            poses=poses,
+            eye=eye,
+            life=life,
+            smoothing=smoothing,
+            frames=frames,
+        )
         for batch in self.render_batches(plan, background=background, size=size):
             yield from batch
 
@@ -199,8 +228,9 @@ class Avatar:
         landmarks: Float[Tensor, "frames 68 3"] | None = None,
         features: Float[Tensor, "frames 16 width"] | None = None,
         poses: Float[Tensor, "frames 4 4"] | int | None = None,
-        eye: float | None = None,
+        eye: float | Float[Tensor, " recorded"] | None = None,
         life: LifeStyle | None = None,
+        smoothing: Smoothing | None = None,
         background: UInt8[np.ndarray, "height width 3"] | tuple[int, int, int] | None = None,
         size: int | None = None,
         frames: int | None = None,
@@ -211,7 +241,16 @@ class Avatar:
         from r2talker.media.write import VideoWriter, write_png
 
         samples = read_samples(audio)
-        plan = self.plan(audio=samples, landmarks=landmarks, features=features, poses=poses, eye=eye, life=life, frames=frames)
+        plan = self.plan(
+            audio=samples,
+            landmarks=landmarks,
+            features=features,
+            poses=poses,
+            eye=eye,
+            life=life,
+            smoothing=smoothing,
+            frames=frames,
+        )
         side, progress = self._side(size), progress or Silent()
         target = Path(path)
         progress.begin("render", len(plan.windows))
@@ -236,9 +275,10 @@ class Avatar:
 
     def _codes(self, plan: DrivePlan) -> Iterator[tuple[int, Float[Tensor, "frames code"]]]:
         """Condition codes of a plan's frames, BATCH at a time, each with the number of its first frame."""
+        contract, memory = self.model.head.contract, Memory(plan.memory)
         for start in range(0, len(plan.windows), BATCH):
             with torch.no_grad():
-                codes = self.model.head.contract.encode(plan.windows[start : start + BATCH])
+                codes = contract.code(memory.advance(contract.embed(plan.windows[start : start + BATCH])))
             yield start, codes
 
     def _draw(
@@ -294,7 +334,12 @@ class Avatar:
         return audio_windows(log_mel(samples), frame_count(len(samples)), padding=log_mel.silence)
 
     def _perform(
-        self, sequence: Tensor, samples: Float[Tensor, " samples"] | None, eye: float | None, style: LifeStyle
+        self,
+        sequence: Tensor,
+        samples: Float[Tensor, " samples"] | None,
+        eye: float | Float[Tensor, " recorded"] | None,
+        style: LifeStyle,
+        smoothing: Smoothing,
     ) -> Performance:
         """What head, brows and eyes do beside the frames of the drive."""
         if style.head == "speech" and (samples is None or self.track.loudness is None):
@@ -302,10 +347,15 @@ class Avatar:
             raise R2TalkerError(
                 f"the head can only follow speech where there is sound, and {which} has none; replay the clip's motion"
             )
+        if isinstance(eye, Tensor):
+            if eye.ndim != 1 or len(eye) == 0:
+                raise R2TalkerError(f"expected eye values of shape [frames], at least one, got {list(eye.shape)}")
+            eye = eye.to(self.track.eye)
         loudness = torch.zeros(len(sequence)) if samples is None else frame_loudness(samples)
         landmarks = sequence if sequence.shape[1:] == (68, 3) else self.track.displacements.new_zeros(len(sequence), 68, 3)
         slope = None if self.motion is None else self.motion.eye_slope
-        return Life(self.track, style, eye=eye, eye_slope=slope).advance(landmarks, loudness)
+        life = Life(self.track, style, eye=eye, eye_slope=slope, smoothing=smoothing)
+        return life.advance(landmarks, loudness)
 
     def _poses(self, poses: Float[Tensor, "frames 4 4"] | int, frames: int) -> Tensor:
         if isinstance(poses, int):

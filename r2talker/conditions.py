@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from r2talker.data.folder import Statistics
+from r2talker.drive.motion import BROWS, EYELIDS
 from r2talker.drive.window import gather_windows
 from r2talker.types import DriveSpec
 
@@ -21,3 +22,17 @@ def window_conditions(
         std = torch.tensor(statistics.landmark_std).to(sequence).clamp_min(MINIMUM_STD)
         sequence = (sequence - mean) / std
     return gather_windows(sequence, drive.window, edge="zeros" if edge == "zeros" else "replicate")
+
+
+def limit_landmarks(
+    sequence: Float[Tensor, "frames 68 3"], statistics: Statistics, limit: float
+) -> Float[Tensor, "frames 68 3"]:
+    """Hold landmarks within `limit` standard deviations of the training split's mean, brows and eyes within half of it across and up.
+
+    upstream.md 7.2, where the statistics are those of the driving sequence itself (its section 10, defect 11).
+    """
+    mean, std = (torch.tensor(values).to(sequence) for values in (statistics.landmark_mean, statistics.landmark_std))
+    reach = limit * std
+    for part in (BROWS, EYELIDS):
+        reach[part, :2] *= 0.5
+    return sequence.clamp(mean - reach, mean + reach)

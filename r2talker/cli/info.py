@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     elif DatasetFolder(args.path).info.exists():
         print(describe_dataset(args.path, read_info(DatasetFolder(args.path))))
     elif is_foreign(args.path):
-        print(describe_dataset(args.path, read_dataset(args.path).info))
+        dataset = read_dataset(args.path)
+        print("\n".join([describe_dataset(args.path, dataset.info), *(f"  note: {note}" for note in dataset.notes)]))
     else:
         raise R2TalkerError(f"{args.path} holds neither avatar.json nor dataset.json; it is unfinished or something else")

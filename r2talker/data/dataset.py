@@ -33,6 +33,7 @@ class Dataset:
     c2w: [F, 4, 4] NGP space. eye: [F] percent of the picture (upstream.md 2.7). displacements: [F, 68, 3], the
     `aud_idexp` arrays. pixels: [F, 68, 2] landmarks (x, y) in pixels at `info.size`. audio: [F, 16, K] feature windows by name.
     numbers: the folder's number of what each frame shows: its own, or its stand-in's where it is excluded or has no face.
+    notes: sentences for people about what the folder of another tool lacks.
     """
 
     folder: DatasetFolder
@@ -43,6 +44,7 @@ class Dataset:
     pixels: Float[Tensor, "frames 68 2"]
     audio: dict[str, Float[Tensor, "frames 16 width"]]
     numbers: list[int]
+    notes: tuple[str, ...] = ()
 
     def with_cameras_on(self, device: torch.device) -> "Dataset":
         """The same dataset with its poses on `device`, so that rays are made there."""
@@ -182,6 +184,7 @@ def _adopt(folder: DatasetFolder, found: ForeignDataset) -> Dataset:
         pixels=torch.from_numpy(found.pixels.astype(np.float32)),
         audio=found.audio,
         numbers=list(range(found.info.frames)),
+        notes=found.notes,
     )
     return _with_stand_ins(dataset, set(np.flatnonzero(found.known).tolist()))
 

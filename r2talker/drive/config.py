@@ -1,6 +1,29 @@
-"""Size of the audio-to-landmark model. Light: the command line builds its help from it."""
+"""Size of the audio-to-landmark model, and what calms motion. Light: the command line builds its help from it."""
 
 from dataclasses import dataclass
+
+from r2talker.errors import R2TalkerError
+from r2talker.settings import require_at_least
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """What calms recorded and driving motion before it is rendered."""
+
+    smooth_path: int = 7
+    """Frames whose mean each replayed head pose is; 1 replays poses as they are."""
+    smooth_eyes: int = 1
+    """Frames whose mean each replayed eye value is; 1 replays them as they are, the original tester takes 3."""
+    smooth_lips: float = 0.0
+    """Share of the previous frame's encoded drive that a frame keeps, 0 to below 1; the original tester keeps 0.35."""
+    landmark_limit: float | None = None
+    """Standard deviations from the clip's mean within which landmarks are held, half as many for brows and eyes across and up;
+    by default they move freely, the original tester takes 2.3."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, smooth_path=1, smooth_eyes=1, smooth_lips=0, landmark_limit=0)
+        if self.smooth_lips >= 1:
+            raise R2TalkerError(f"--smooth-lips is a share of the previous frame and must be below 1, got {self.smooth_lips:g}")
 
 
 @dataclass(frozen=True)

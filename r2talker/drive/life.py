@@ -1,6 +1,6 @@
 """What moves besides the mouth: head, brows, eyes and blinks, frame by frame as the sound comes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -8,9 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from r2talker.drive.blinks import Blinker, find_blinks, learn_blinks
+from r2talker.drive.config import Smoothing
 from r2talker.drive.head_motion import PoseBlender, Replay, SpeechMotion
 from r2talker.drive.motion import BROWS, EYELIDS
 from r2talker.drive.poses import smooth_poses
+from r2talker.drive.smoothing import smooth_values
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Track:
     displacements: Float[Tensor, "clip 68 3"]
     loudness: Float[Tensor, " clip"] | None = None
 
+    def part(self, frames: slice) -> "Track":
+        """Some frames of the clip."""
+        return replace(self, **{name: values[frames] for name, values in vars(self).items() if values is not None})
+
 
 @dataclass(frozen=True)
 class Performance:
@@ -62,23 +68,27 @@ class Life:
         track: Track,
         style: LifeStyle,
         *,
-        eye: float | None = None,
+        eye: float | Float[Tensor, " recorded"] | None = None,
         eye_slope: Float[Tensor, "68 3"] | None = None,
+        smoothing: Smoothing | None = None,
     ) -> None:
-        """eye: constant opening, percent of the picture, instead of the clip's (new blinks still close it).
-        eye_slope: how eyelid landmarks follow the eye value (`MotionModel.eye_slope`). ValueError for head motion that fits
-        the sound without the clip's loudness.
+        """eye: opening in percent of the picture instead of the clip's: a constant (new blinks still close it), or recorded values
+        that are replayed to and fro. eye_slope: how eyelid landmarks follow the eye value (`MotionModel.eye_slope`). smoothing: of
+        poses and eye values. ValueError for head motion that fits the sound without the clip's loudness.
         """
         if style.head == "speech" and track.loudness is None:
             raise ValueError("the loudness of the clip is not known, so its motion cannot be fitted to the sound")
         self._clip = track
-        poses = smooth_poses(track.c2w)
+        smoothing = smoothing or Smoothing()
+        poses = smooth_poses(track.c2w, smoothing.smooth_path)
         speech = track.loudness if style.head == "speech" else None
         self._motion = Replay(len(poses)) if speech is None else SpeechMotion(poses, speech)
         self._poses = PoseBlender(poses)
-        self._open = track.eye if style.blinks == "clip" else find_blinks(track.eye).open
+        recorded = smooth_values(eye if isinstance(eye, Tensor) else track.eye, smoothing.smooth_eyes)
+        self._open = recorded if style.blinks == "clip" else find_blinks(recorded).open
+        self._own_eyes = Replay(len(eye)) if isinstance(eye, Tensor) else None
         self._blinker = Blinker(learn_blinks(track.eye), seed=style.seed) if style.blinks == "new" else None
-        self._eye = eye
+        self._constant = None if isinstance(eye, Tensor) else eye
         self._slope = torch.zeros_like(track.displacements[0]) if eye_slope is None else eye_slope.to(track.displacements)
         lids = track.displacements[:, EYELIDS]
         self._lid_range = lids.amin(0), lids.amax(0)
@@ -90,7 +100,7 @@ class Life:
         c2w = self._poses.advance(source).to(self._clip.c2w.device)
         source = source.to(self._clip.eye.device)
         shown = self._clip.displacements[source]
-        open_eye = self._open[source] if self._eye is None else torch.full_like(self._open[source], self._eye)
+        open_eye = self._open_eye(source, loudness)
         upper = torch.cat([shown[:, BROWS].flatten(1), shown[:, EYELIDS].flatten(1), open_eye[:, None]], dim=1)
         upper = self._glide.advance(upper, source)
         brows, lids, eye = upper.split([30, 36, 1], dim=1)
@@ -103,6 +113,14 @@ class Life:
         moved = lids.unflatten(1, (12, 3)) + (eye - self._clip.eye[source])[:, None, None] * self._slope[EYELIDS]
         whole[:, EYELIDS] = moved.clamp(*self._lid_range)
         return Performance(c2w, eye, whole, source)
+
+    def _open_eye(self, source: Int[Tensor, " frames"], loudness: Float[Tensor, " frames"]) -> Float[Tensor, " frames"]:
+        """The next eye values before new blinks."""
+        if self._constant is not None:
+            return torch.full((len(source),), self._constant).to(self._open)
+        if self._own_eyes is not None:
+            source = self._own_eyes.advance(loudness).to(source.device)
+        return self._open[source]
 
 
 class _Glide:

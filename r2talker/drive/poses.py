@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from r2talker.errors import R2TalkerError
+
 
 def mirrored_indices(frames: int, poses: int) -> Int[Tensor, " frames"]:
     """Which of `poses` recorded poses each of `frames` driven frames uses: forwards, backwards, forwards, ...
@@ -18,11 +20,13 @@ def mirrored_indices(frames: int, poses: int) -> Int[Tensor, " frames"]:
 
 
 def smooth_poses(c2w: Float[Tensor, "frames 4 4"], window: int = 7) -> Float[Tensor, "frames 4 4"]:
-    """Mean position and chordal mean rotation over `window` frames centred on each, fewer at the ends.
+    """Mean position and chordal mean rotation over `window` frames centred on each, fewer at the ends; a window of 1 changes nothing.
 
     The chordal mean is the rotation nearest to the mean matrix (orthogonal Procrustes), taken in float64.
     """
     frames, reach = c2w.shape[0], window // 2
+    if reach == 0:
+        return c2w
     offsets = torch.arange(-reach, reach + 1, device=c2w.device)
     index = torch.arange(frames, device=c2w.device)[:, None] + offsets[None, :]
     inside = ((index >= 0) & (index < frames)).to(torch.float64)[:, :, None, None]
@@ -35,3 +39,16 @@ def smooth_poses(c2w: Float[Tensor, "frames 4 4"], window: int = 7) -> Float[Ten
     smoothed[:, :3, :3] = left @ right
     smoothed[:, 3] = c2w.new_tensor([0, 0, 0, 1], dtype=torch.float64)
     return smoothed.to(c2w.dtype)
+
+
+def choose_frames(frames: int, first: int, last: int) -> slice:
+    """Recorded frames `first` to `last` - 1 of `frames`, to the end for `last` = -1 (`data_range`, upstream.md 1.3).
+
+    Raises R2TalkerError for a range that is empty or leaves the recording.
+    """
+    end = frames if last == -1 else last
+    if not 0 <= first < end <= frames:
+        raise R2TalkerError(
+            f"--data-range {first} {last} chooses from {frames} frames; give A B with 0 <= A < B <= {frames}, or B = -1 for the end"
+        )
+    return slice(first, end)

@@ -31,8 +31,13 @@ class LandmarkFilm(nn.Module):
         self.style_nets = nn.ModuleList(MLP(encoded, 2 * HIDDEN, 128, 3) for _ in range(2))
 
     def encode(self, values: Float[Tensor, "frames 5 68 3"]) -> Float[Tensor, "frames 256"]:
-        encoded = self.landmark_grid(values.reshape(-1, 3)).reshape(len(values), -1)
-        return torch.cat([net(encoded) for net in self.style_nets], dim=-1)
+        return self.code(self.embed(values))
+
+    def embed(self, values: Float[Tensor, "frames 5 68 3"]) -> Float[Tensor, "frames embedding"]:
+        return self.landmark_grid(values.reshape(-1, 3)).reshape(len(values), -1)
+
+    def code(self, embedded: Float[Tensor, "frames embedding"]) -> Float[Tensor, "frames 256"]:
+        return torch.cat([net(embedded) for net in self.style_nets], dim=-1)
 
     @torch.no_grad()
     def start(self, values: Float[Tensor, "frames 5 68 3"]) -> None:
@@ -41,7 +46,7 @@ class LandmarkFilm(nn.Module):
         With weights as they come the modulation starts at 1e-5 and mouths stay shut for thousands of steps (docs/training.md).
         """
         self.landmark_grid.start_linear()
-        encoded = self.landmark_grid(values.reshape(-1, 3)).reshape(len(values), -1)
+        encoded = self.embed(values)
         for net in self.style_nets:
             layers: list[nn.Linear] = list(net.layers)  # type: ignore[arg-type]
             x = encoded

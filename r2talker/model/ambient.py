@@ -42,9 +42,15 @@ class AmbientConditioning(nn.Module):
         self.extra_features = self.ambient_grid.width
 
     def encode(self, values: Float[Tensor, "frames window *shape"]) -> Float[Tensor, "frames 64"]:
+        return self.code(self.embed(values))
+
+    def embed(self, values: Float[Tensor, "frames window *shape"]) -> Float[Tensor, "frames 64"]:
         frames, window = values.shape[:2]
         rows = values.reshape(frames * window, self.config.rows, self.config.inputs)
         return self.attention(self.frame_encoder(rows).reshape(frames, window, 64))
+
+    def code(self, embedded: Float[Tensor, "frames 64"]) -> Float[Tensor, "frames 64"]:
+        return embedded
 
     def start(self, values: Float[Tensor, "frames window *shape"]) -> None:
         """The ambient coordinate enters linearly, so that it gets a gradient from the first step on; the windows do not matter."""

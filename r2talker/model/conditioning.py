@@ -19,13 +19,24 @@ class Conditioned:
 
 
 class Conditioning(Protocol):
-    """A module with two halves, so that the expensive one runs once per frame and a known clip runs as one batch."""
+    """A module with two halves, so that the expensive one runs once per frame and a known clip runs as one batch.
+
+    The first half is made of two steps, `embed` and `code`, between which the references smooth over time (upstream.md 2.6).
+    """
 
     extra_features: int
     """Columns that `condition` adds to the position features."""
 
     def encode(self, values: Float[Tensor, "frames window *shape"]) -> Float[Tensor, "frames code"]:
         """Windows of landmarks or audio features (already normalised if the method asks for it) to one code per frame."""
+        ...
+
+    def embed(self, values: Float[Tensor, "frames window *shape"]) -> Float[Tensor, "frames embedding"]:
+        """What the reference calls the encoded condition of each window."""
+        ...
+
+    def code(self, embedded: Float[Tensor, "frames embedding"]) -> Float[Tensor, "frames code"]:
+        """The code of each embedded window, so that `encode` is both steps at once."""
         ...
 
     def start(self, values: Float[Tensor, "frames window *shape"]) -> None:

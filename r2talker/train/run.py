@@ -50,9 +50,12 @@ def train_avatar(
     begun = time.monotonic()
     chosen, device = methods.get(method), choose_device(config.device)
     data = read_dataset(dataset)
-    run, folder = run_name(chosen, data, config, motion), AvatarFolder(avatar)
+    run, folder, progress = run_name(chosen, data, config, motion), AvatarFolder(avatar), progress or Silent()
     if not _is_finished(folder, run, config.restart):
-        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress or Silent(), watcher)
+        for note in data.notes:
+            progress.begin("dataset", 1)
+            progress.end(note)
+        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress, watcher)
         trainer.train().save(avatar)
         return TrainReport(avatar, time.monotonic() - begun, current=False)
     return TrainReport(avatar, time.monotonic() - begun, current=True)

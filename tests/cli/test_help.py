@@ -8,6 +8,7 @@ import pytest
 
 import r2talker
 from r2talker.cli.main import VERBS, run, usage
+from r2talker.drive.config import Smoothing
 from r2talker.errors import R2TalkerError
 from r2talker.ingest.config import IngestConfig
 from r2talker.train.config import SamplingConfig, TrainConfig
@@ -56,6 +57,7 @@ def test_help_says_units_and_defaults(command: Command, verb: str) -> None:
         ("ingest", IngestConfig),
         ("train", TrainConfig),
         ("train", SamplingConfig),
+        ("render", Smoothing),
     ],
 )
 def test_every_setting_is_an_option_with_its_default(command: Command, verb: str, settings: type) -> None:

@@ -1,19 +1,26 @@
 """`r2talker render`: drives, looks, and what it refuses."""
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder
 from r2talker.data.dataset import Dataset
 from r2talker.data.folder import DatasetFolder
+from r2talker.data.poses import read_recording
+from r2talker.drive.config import Smoothing
+from r2talker.drive.poses import smooth_poses
 from r2talker.media.write import write_png, write_wav
 from r2talker.subject.voice import synthesise_speech
 from tests.cli.conftest import Command
@@ -93,6 +100,92 @@ def test_feature_files(command: Command, hearing: Path, data: Dataset, tmp_path:
     file = save(tmp_path / "mel.npy", data.audio["mel"][:5].numpy())
     assert command("render", hearing, "--features", file, "--output", tmp_path / "a.mp4", "--size", 16).code == 0
     assert len(pictures(tmp_path / "a.mp4")) == 5
+
+
+def test_everything_the_original_tester_takes(
+    command: Command, trained: Callable[[str], Path], data: Dataset, dataset: DatasetFolder, tmp_path: Path
+) -> None:
+    """Poses and eyes of a transforms file, a range of them, smoothing, a limit, a colour by name; by every method."""
+    moves, heard = dataset.landmark_offsets("val"), save(tmp_path / "aud.npy", data.audio["mel"][-8:].double().numpy())
+    drives = {"r2talker": ("--landmarks", moves), "geneface": ("--landmarks", moves), "radnerf": ("--features", heard)}
+    for method, drive in drives.items():
+        target = tmp_path / f"{method}.mp4"
+        options = ("--poses", dataset.transforms("train"), "--data-range", 5, 9, "--smooth-eyes", 3, "--smooth-lips", 0.35)
+        limit = () if method == "radnerf" else ("--landmark-limit", 2.3)
+        outcome = command(
+            "render", trained(method), "-o", target, *drive, *options, *limit, "--background", "white", "--size", 24
+        )
+        assert (outcome.code, outcome.err.count("\n")) == (0, 1), outcome.err
+        expected = tmp_path / "expected.mp4"
+        Avatar.load(trained(method), device="cpu").render_video(
+            expected,
+            landmarks=data.displacements[-6:] if limit else None,
+            features=None if limit else data.audio["mel"][-8:],
+            poses=smooth_poses(data.c2w[5:9]),
+            eye=data.eye[5:9],
+            smoothing=Smoothing(smooth_eyes=3, smooth_lips=0.35, landmark_limit=2.3 if limit else None),
+            background=(255, 255, 255),
+            size=24,
+        )
+        assert np.array_equal(pictures(target), pictures(expected))
+        assert len(pictures(target)) == (6 if limit else 8)
+
+
+def test_path_smoothing_can_be_turned_off(command: Command, folder: Path, dataset: DatasetFolder, tmp_path: Path) -> None:
+    seen: dict[str, list[torch.Tensor]] = {"on": [], "off": []}
+
+    def spy(self: Avatar, path: Path, **options: Any) -> int:
+        seen[path.stem].append(options["poses"])
+        return 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Avatar, "render_video", spy)
+        common = ("render", folder, "--poses", dataset.transforms("val"))
+        assert command(*common, "-o", tmp_path / "on.mp4").code == 0
+        assert command(*common, "-o", tmp_path / "off.mp4", "--smooth-path", 1).code == 0
+    raw = read_recording(dataset.transforms("val")).c2w
+    assert torch.equal(seen["off"][0], raw)
+    assert torch.equal(seen["on"][0], smooth_poses(raw))
+
+
+def test_poses_of_another_camera_are_told(command: Command, folder: Path, dataset: DatasetFolder, tmp_path: Path) -> None:
+    value = json.loads(dataset.transforms("val").read_text())
+    value["focal_len"] *= 1.2
+    (tmp_path / "far.json").write_text(json.dumps(value))
+    common = ("render", folder, "-o", tmp_path / "a.mp4", "--size", 16, "--frames", 2, "--poses")
+    outcome = command(*common, tmp_path / "far.json")
+    assert outcome.code == 0
+    assert "focal length of 2.81 sides of the picture, the avatar has 2.34 and keeps it" in outcome.err
+    assert "focal length" not in command(*common, dataset.transforms("val")).err
+
+
+def test_doubtful_landmarks_are_told(command: Command, folder: Path, data: Dataset, tmp_path: Path) -> None:
+    own = data.displacements[:30].numpy()
+    centimetres = save(tmp_path / "cm.npy", own * 10)
+    far = own.copy()
+    far[:, 0, 0] += 3
+    beyond, fitting = save(tmp_path / "far.npy", far), save(tmp_path / "own.npy", own)
+    common = ("render", folder, "-o", tmp_path / "a.mp4", "--size", 16, "--frames", 2, "--landmarks")
+    assert re.search(r"cm.npy move \d+\.\d times as much as those of the clip", command(*common, centimetres).err)
+    assert f"note: 1% of the landmarks of {beyond} leave [-1, 1]" in command(*common, beyond).err
+    for quiet in (command(*common, fitting), command(*common, centimetres, "--landmark-limit", 2.3)):
+        assert (quiet.code, "note: " in quiet.err) == (0, False)
+
+
+def test_features_of_another_kind_are_refused_by_width(refused: Refused, folder: Path, hearing: Path, tmp_path: Path) -> None:
+    target = ("-o", tmp_path / "a.mp4")
+    file = save(tmp_path / "aud_eo.npy", np.zeros((5, 16, 44), np.float32))
+    line = refused("render", hearing, "--features", file, *target)
+    assert f"{file} holds esperanto windows of width 44; radnerf listens to mel windows of width 64, (T, 16, 64)" in line
+    assert "with --features" in refused("render", folder, "--landmarks", file, *target)
+    moves = save(tmp_path / "moves.npy", np.zeros((5, 68, 3), np.float32))
+    assert "with --landmarks" in refused("render", hearing, "--features", moves, *target)
+    assert "not audio features" in refused("render", folder, "--features", file, *target)
+    assert "chooses from 54 frames" in refused("render", folder, "--data-range", 50, 55, *target)
+    assert "--smooth-lips is a share" in refused("render", folder, "--smooth-lips", 1, *target)
+    assert "only landmarks can be held" in refused(
+        "render", hearing, "--landmark-limit", 2, "--features", save(file, np.zeros((5, 16, 64))), *target
+    )
 
 
 def test_looks(command: Command, folder: Path, tmp_path: Path) -> None:

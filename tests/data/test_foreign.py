@@ -10,94 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from scipy.io import wavfile
 
 from r2talker.cli.main import run
 from r2talker.data.dataset import Dataset, read_dataset, read_pictures
 from r2talker.data.folder import DatasetFolder
 from r2talker.errors import R2TalkerError
 from r2talker.ops.camera_rays.op import SCENE_SCALE
+from tests.layouts import CENTIMETRES, LAYOUTS, WITH_DISPLACEMENTS, ad_nerf, centimetres, r2_talker, rad_nerf
 from tests.tiny import FRAMES, SIZE, TRAIN_FRAMES
 from tests.tolerances import TOLERANCES, assert_close
-
-CENTIMETRES = 100
-
-
-def strip(dataset: DatasetFolder, root: Path) -> Path:
-    """What all tools share: frames, landmarks, parsing, plate, sound, poses without our extras."""
-    for name in ("ori_imgs", "parsing"):
-        shutil.copytree(dataset.root / name, root / name)
-    for name in ("bc.jpg", "aud.wav"):
-        shutil.copy(dataset.root / name, root / name)
-    for split in ("train", "val"):
-        value = json.loads(dataset.transforms(split).read_text())
-        kept = ("img_id", "aud_id", "transform_matrix")
-        frames = [{key: frame[key] for key in kept} for frame in value["frames"]]
-        stripped = {"focal_len": value["focal_len"], "cx": SIZE / 2, "cy": SIZE / 2, "frames": frames}
-        (root / f"transforms_{split}.json").write_text(json.dumps(stripped))
-    return root
-
-
-def torso_pngs(dataset: DatasetFolder, root: Path) -> None:
-    (root / "torso_imgs").mkdir()
-    for frame in range(FRAMES):
-        picture = cv2.imread(str(dataset.torso(frame)), cv2.IMREAD_UNCHANGED)
-        picture[picture[..., 3] == 0] = 0
-        cv2.imwrite(str(root / "torso_imgs" / f"{frame}.png"), picture)
-
-
-def centimetres(dataset: DatasetFolder) -> np.ndarray:
-    """Displacements as GeneFace has them: centimetres from somebody's mean face, here 3 mm off in all coordinates."""
-    info = json.loads(dataset.info.read_text())
-    return (np.load(dataset.landmark_offsets()) / info["landmark_scale"] * CENTIMETRES + 0.3).astype(np.float32)
-
-
-def rad_nerf(dataset: DatasetFolder, root: Path) -> Path:
-    shutil.copytree(dataset.root / "gt_imgs", root / "gt_imgs")
-    torso_pngs(dataset, root)
-    np.save(root / "aud_eo.npy", np.random.default_rng(0).normal(size=(FRAMES - 4, 16, 44)).astype(np.float32))
-    return strip(dataset, root)
-
-
-def r2_talker(dataset: DatasetFolder, root: Path) -> Path:
-    rad_nerf(dataset, root)
-    offsets = centimetres(dataset)
-    np.save(root / "aud_idexp_train.npy", offsets[:TRAIN_FRAMES])
-    np.save(root / "aud_idexp_val.npy", offsets[TRAIN_FRAMES:])
-    return root
-
-
-def ad_nerf(dataset: DatasetFolder, root: Path) -> Path:
-    """The oldest layout: `com_imgs` and `head_imgs`, no torsos, DeepSpeech in double precision, stereo sound."""
-    shutil.copytree(dataset.root / "gt_imgs", root / "com_imgs")
-    strip(dataset, root)
-    np.save(root / "aud.npy", np.zeros((FRAMES, 16, 29)))
-    rate, sound = wavfile.read(root / "aud.wav")
-    wavfile.write(root / "aud.wav", rate, np.stack([sound, sound], axis=1))
-    return root
-
-
-def geneface(dataset: DatasetFolder, root: Path) -> Path:
-    """`processed/videos/<ID>` with pictures, `binary/videos/<ID>` with the pickled landmarks."""
-    folder = root / "processed" / "videos" / "May"
-    shutil.copytree(dataset.root / "gt_imgs", folder / "gt_imgs")
-    torso_pngs(dataset, folder)
-    strip(dataset, folder)
-    samples = [{"idx": k, "idexp_lm3d": value, "ori_img_fname": f"{k}.jpg"} for k, value in enumerate(centimetres(dataset))]
-    binary = root / "binary" / "videos" / "May"
-    binary.mkdir(parents=True)
-    content = {"train_samples": samples[:TRAIN_FRAMES], "val_samples": samples[TRAIN_FRAMES:], "H": SIZE}
-    np.save(binary / "trainval_dataset.npy", content, allow_pickle=True)  # type: ignore[arg-type]
-    return folder
-
-
-LAYOUTS: dict[str, Callable[[DatasetFolder, Path], Path]] = {
-    "AD-NeRF": ad_nerf,
-    "RAD-NeRF": rad_nerf,
-    "R2-Talker": r2_talker,
-    "GeneFace": geneface,
-}
-WITH_DISPLACEMENTS = ("R2-Talker", "GeneFace")
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -189,9 +110,14 @@ def test_nothing_in_the_folder_is_touched(foreign: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in foreign.rglob("*")} == before
 
 
-def test_info_tells_what_it_is(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_tells_what_it_is_and_what_it_lacks(foreign: Path, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["info", str(foreign)]) == 0
-    assert f"{FRAMES} frames of {SIZE} x {SIZE} at 25 fps, {TRAIN_FRAMES} to train" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"{FRAMES} frames of {SIZE} x {SIZE} at 25 fps, {TRAIN_FRAMES} to train" in told
+    assert ("note: " in told, "has no torso_imgs" in told) == (layout not in WITH_DISPLACEMENTS, layout == "AD-NeRF")
+    (foreign / "aud.wav").unlink()
+    assert run(["info", str(foreign)]) == 0
+    assert "has no aud.wav: no landmark generator can be trained" in capsys.readouterr().out
 
 
 class TestFramesWithoutFace:

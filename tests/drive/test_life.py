@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 
+from r2talker.drive.config import Smoothing
 from r2talker.drive.head_motion import SHORTEST_STRETCH, PoseBlender, SpeechMotion, rotation_matrix, rotation_vector
 from r2talker.drive.life import Life, LifeStyle, Track
 from r2talker.drive.motion import BROWS, EYELIDS
-from r2talker.drive.poses import smooth_poses
+from r2talker.drive.poses import mirrored_indices, smooth_poses
+from r2talker.drive.smoothing import smooth_values
 from tests.tolerances import assert_close
 
 FRAMES = 400
@@ -80,6 +82,34 @@ def test_a_constant_eye_still_blinks(track: Track) -> None:
     assert made.eye.min() < 0.1
     (still,) = perform(track, 1000, LifeStyle(), eye=0.25)
     assert (still.eye == 0.25).all()
+
+
+@pytest.mark.parametrize("pieces", [1, 13])
+def test_recorded_eyes_are_replayed_to_and_fro_and_lids_follow(track: Track, pieces: int) -> None:
+    recorded = torch.linspace(0.2, 0.28, 30)
+    parts = perform(track, 100, LifeStyle(), pieces=pieces, eye=recorded)
+    eye = torch.cat([part.eye for part in parts])
+    assert torch.equal(eye, recorded[mirrored_indices(100, 30)])
+    # The clip's own eyes blink meanwhile; the lids do not, which are held within what they did in the clip.
+    lids = torch.cat([part.landmarks for part in parts])[:, 37, 1]
+    assert_close(lids, 2.0 * (eye - 0.3), "geometry")
+
+
+def test_recorded_eyes_may_blink_anew_or_not_at_all(track: Track) -> None:
+    recorded = track.eye[100:160]
+    (without,) = perform(track, 60, LifeStyle(blinks="none"), eye=recorded)
+    assert_close(without.eye, torch.full((60,), 0.3), "bridged eye")
+    (anew,) = perform(track, 1000, LifeStyle(blinks="new"), eye=recorded)
+    assert anew.eye.min() < 0.1
+
+
+def test_path_and_eyes_are_smoothed_as_told(track: Track) -> None:
+    (raw,) = perform(track, FRAMES, LifeStyle(), smoothing=Smoothing(smooth_path=1))
+    assert torch.equal(raw.c2w, track.c2w)
+    (made,) = perform(track, FRAMES, LifeStyle(), smoothing=Smoothing(smooth_path=5, smooth_eyes=3))
+    assert torch.equal(made.c2w, smooth_poses(track.c2w, 5))
+    assert torch.equal(made.eye, smooth_values(track.eye, 3))
+    assert made.eye.min() > track.eye.min()
 
 
 def test_the_head_nods_when_the_sound_is_loud(track: Track) -> None:

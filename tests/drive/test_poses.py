@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from r2talker.drive.poses import mirrored_indices, smooth_poses
+from r2talker.drive.poses import choose_frames, mirrored_indices, smooth_poses
+from r2talker.errors import R2TalkerError
 
 ROTATION_TOLERANCE = 1e-6  # float32 rounding of unit entries
 
@@ -46,3 +47,16 @@ def test_even_motion_is_unchanged_inside_and_short_at_the_ends() -> None:
     # The first frame has only itself and the two after it.
     assert smoothed[0, 0, 3].item() == pytest.approx(0.01)
     assert smooth_poses(c2w[:1]).shape == (1, 4, 4)
+    assert torch.equal(smooth_poses(c2w, window=1), c2w)
+
+
+def test_a_range_of_frames() -> None:
+    assert choose_frames(60, 0, -1) == slice(0, 60)
+    assert choose_frames(60, 50, -1) == slice(50, 60)
+    assert choose_frames(60, 3, 60) == slice(3, 60)
+
+
+@pytest.mark.parametrize(("first", "last"), [(60, -1), (-2, 5), (5, 5), (7, 3), (0, 61), (0, -2), (0, 0)])
+def test_ranges_that_choose_nothing_are_refused(first: int, last: int) -> None:
+    with pytest.raises(R2TalkerError, match=f"--data-range {first} {last} chooses from 60 frames"):
+        choose_frames(60, first, last)

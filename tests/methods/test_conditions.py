@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from r2talker import methods
-from r2talker.conditions import MINIMUM_STD, window_conditions
+from r2talker.conditions import MINIMUM_STD, limit_landmarks, window_conditions
 from r2talker.data.folder import Statistics
 from r2talker.types import DriveSpec
 from tests.tolerances import assert_close
@@ -82,3 +82,17 @@ def test_one_frame_fills_its_window() -> None:
     assert_close(
         window_conditions(one, replace(DRIVE, normalise=False), statistics_of(one)), one[None].expand(1, 5, 68, 3), "exact"
     )
+
+
+def test_landmarks_are_held_within_a_limit() -> None:
+    train = landmarks()
+    std, mean = torch.std_mean(train, dim=0, correction=0)
+    for sign in (-1, 1):
+        far = (mean + sign * 10 * std).expand(3, 68, 3)
+        reach = (limit_landmarks(far, statistics_of(train), 2.3)[1] - mean) / std * sign
+        upper = torch.zeros(68, 3, dtype=torch.bool)
+        upper[[*range(17, 27), *range(36, 48)], :2] = True
+        assert_close(reach[upper], torch.full((44,), 1.15), "normalised")
+        assert_close(reach[~upper], torch.full((160,), 2.3), "normalised")
+    near = mean + 1.1 * std
+    assert torch.equal(limit_landmarks(near[None], statistics_of(train), 2.3)[0], near)

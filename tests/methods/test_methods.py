@@ -34,7 +34,13 @@ class Plain(nn.Module):
     extra_features = 3
 
     def encode(self, values):
-        return values.flatten(1).mean(1, keepdim=True).expand(-1, 3)
+        return self.code(self.embed(values))
+
+    def embed(self, values):
+        return values.flatten(1).mean(1, keepdim=True)
+
+    def code(self, embedded):
+        return embedded.expand(-1, 3)
 
     def start(self, values):
         pass

@@ -196,6 +196,13 @@ class TestConditioning:
         assert conditioning.encode(still).isfinite().all()
 
     @pytest.mark.parametrize("name", METHODS)
+    def test_encodes_in_two_steps(self, name: str) -> None:
+        conditioning, clip = conditioning_of(name), clip_of(name)
+        embedded = conditioning.embed(clip)
+        assert embedded.shape[:1] == (CLIP,)
+        assert torch.equal(conditioning.code(embedded), conditioning.encode(clip))
+
+    @pytest.mark.parametrize("name", METHODS)
     def test_is_what_the_contract_asks_for(self, name: str) -> None:
         conditioning = conditioning_of(name)
         members = [member for member in vars(Conditioning) if not member.startswith("_")]

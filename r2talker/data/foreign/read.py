@@ -11,8 +11,9 @@ from torch import Tensor
 
 from r2talker.data.folder import DatasetFolder, DatasetInfo, Feature, Source, Statistics
 from r2talker.data.foreign.landmarks import Shape, place_landmarks
-from r2talker.data.foreign.layout import Frames, find_audio_features, find_binary, read_frames
+from r2talker.data.foreign.layout import BINARY, Frames, find_audio_features, find_binary, read_frames
 from r2talker.data.foreign.pickles import read_object_npy
+from r2talker.data.foreign.pictures import lacks_torsos
 from r2talker.data.points import eye_values, read_points
 from r2talker.data.sound import read_pcm
 from r2talker.drive.log_mel import LogMel, audio_windows
@@ -26,7 +27,7 @@ _SECONDS_PER_FRAME = 1 / 25
 @dataclass(frozen=True)
 class ForeignDataset:
     """What `data.dataset.Dataset` is made of. poses: camera-to-world, head frame, one per frame. known: which frames the folder
-    really has; the others hold nothing and must not be used."""
+    really has; the others hold nothing and must not be used. notes: what the folder lacks and what is done about it."""
 
     info: DatasetInfo
     poses: Float[np.ndarray, "frames 4 4"]
@@ -35,6 +36,7 @@ class ForeignDataset:
     pixels: Float[np.ndarray, "frames 68 2"]
     audio: dict[str, Float[Tensor, "frames 16 width"]]
     known: Bool[np.ndarray, " frames"]
+    notes: tuple[str, ...]
 
 
 def read_foreign(root: Path) -> ForeignDataset:
@@ -64,7 +66,26 @@ def read_foreign(root: Path) -> ForeignDataset:
     train_frames = int(rows[train_rows].max()) + 1 if train_rows.any() else 0
     info = _describe(root, tracked, shape, eye, count, train_frames, features)
     known = np.isin(np.arange(count), rows)
-    return ForeignDataset(info, poses, spread(eye), spread(shape.displacements), spread(points), audio, known)
+    notes = _notes(root, read_off=given is None, has_sound=info.source.has_sound)
+    return ForeignDataset(info, poses, spread(eye), spread(shape.displacements), spread(points), audio, known, notes)
+
+
+def _notes(root: Path, *, read_off: bool, has_sound: bool) -> tuple[str, ...]:
+    """One sentence for everything that had to be derived, with what would be better."""
+    notes = []
+    if lacks_torsos(root):
+        notes.append(
+            f"{root} has no torso_imgs: neck and torso are cut out of the pictures by the parsing and end where the head begins, so "
+            "seams may show when the head turns; ingest the clip itself for a continued neck"
+        )
+    if read_off:
+        notes.append(
+            f"{root} has no 3D landmarks (aud_idexp_train.npy and aud_idexp_val.npy, or {BINARY}): they are read off the .lms files, "
+            "across the line of sight only"
+        )
+    if not has_sound:
+        notes.append(f"{root} has no aud.wav: no landmark generator can be trained; put the clip's sound there, 16 kHz 16-bit")
+    return tuple(notes)
 
 
 def _given_displacements(folder: DatasetFolder, tracked: Frames) -> Float[np.ndarray, "frames 68 3"] | None:
