@@ -63,7 +63,9 @@ def test_help_says_units_and_defaults(command: Command, verb: str) -> None:
 def test_every_setting_is_an_option_with_its_default(command: Command, verb: str, settings: type) -> None:
     text = flat(command(verb, "--help").out)
     for field in fields(settings):
-        option = f"--{field.name.replace('_', '-')}"
+        name = field.name.replace("_", "-")
+        # What is on is switched off.
+        option = f"--no-{name}" if field.default is True else f"--{name}"
         if field.name == "sampling":
             continue
         assert option in text
