@@ -5,7 +5,6 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -16,38 +15,11 @@ from r2talker.data.folder import DatasetFolder
 from r2talker.files import read_json, write_json
 from r2talker.ingest.config import IngestConfig
 from r2talker.ingest.pipeline import run_steps
-from r2talker.ingest.report.charts import LEFT, RIGHT, WIDTH, Band, Chart, Curve, draw_chart, place
 from r2talker.ingest.report.page import report_path
 from r2talker.ingest.step import Workspace
+from r2talker.report.charts import WIDTH
+from tests.report.page import Page
 from tests.tiny import SIZE
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced and collects what a test asks for."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.sources: list[str] = []
-        self.text: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in VOID:
-            self.open.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -116,35 +88,3 @@ def test_warnings_name_pictures_and_exclusions_are_told(dataset: DatasetFolder, 
     assert page.count('class="band"') == 2 * 7
     run_steps(replace(workspace, config=replace(workspace.config, exclude="worst")))
     assert "--exclude worst" not in report_path(workspace.folder).read_text()
-
-
-class TestCharts:
-    def points(self, drawing: str, curve: int = 0) -> np.ndarray:
-        (found,) = re.findall(rf'<polyline class="c{curve}" points="([^"]+)"', drawing)
-        return np.array([pair.split(",") for pair in found.split()], float)
-
-    def test_a_curve_goes_where_its_values_are(self) -> None:
-        values = np.sin(np.arange(100) / 9)
-        points = self.points(draw_chart(Chart("t", "u", [Curve("a", values)])))
-        assert points[:, 0] == pytest.approx([place(k, 100) for k in range(100)], abs=0.06)
-        assert np.corrcoef(points[:, 1], values)[0, 1] < -0.9999
-        assert points[0, 0] == LEFT
-        assert points[-1, 0] == WIDTH - RIGHT
-
-    def test_many_pictures_keep_their_extremes(self) -> None:
-        values = np.zeros(20000)
-        values[7777], values[1234] = 5, -3
-        points = self.points(draw_chart(Chart("t", "", [Curve("a", values)])))
-        assert len(points) <= 1600
-        assert np.ptp(points[:, 1]) == pytest.approx(
-            np.ptp(self.points(draw_chart(Chart("t", "", [Curve("a", values[:9000])])))[:, 1])
-        )
-
-    def test_flat_and_tiny_curves_can_be_drawn(self) -> None:
-        for values in (np.zeros(1), np.full(50, 3.2), np.array([1e-9, 2e-9])):
-            drawing = draw_chart(Chart("t", "", [Curve("a", values)], [Band(0, 1, "band")], [0], limit=0.5))
-            assert "nan" not in drawing
-            assert "inf" not in drawing
-
-    def test_titles_are_escaped(self) -> None:
-        assert "<i>" not in draw_chart(Chart("<i>", "<i>", [Curve("<i>x", np.ones(3))])).replace("<i class", "")

@@ -9,11 +9,12 @@ from r2talker.data.folder import DatasetFolder
 from r2talker.files import write_bytes
 from r2talker.ingest.exclusion import format_frames
 from r2talker.ingest.report import sheets
-from r2talker.ingest.report.charts import LEFT, RIGHT, WIDTH
 from r2talker.ingest.report.findings import SHORT_SECONDS, Finding, worst_frames
 from r2talker.ingest.report.inspection import read_findings
 from r2talker.ingest.report.panels import draw_panels
 from r2talker.ingest.step import FPS, Step, StepResult, Workspace
+from r2talker.report.page import make_page
+from r2talker.report.pictures import draw_figure
 
 _SHEET, _STRIP = 12, 8
 _LONGEST_LIST = 220
@@ -24,8 +25,6 @@ def write_report(workspace: Workspace) -> StepResult:
     workspace.progress.begin("report", 1)
     findings = read_findings(workspace)
     excluded = workspace.readings("exclusion")["frames"]
-    style, script = (Path(__file__).with_name(f"page.{kind}").read_text() for kind in ("css", "js"))
-    name = html.escape(workspace.video.name)
     body = "".join(
         [
             _heading(workspace, findings, excluded),
@@ -34,12 +33,7 @@ def write_report(workspace: Workspace) -> StepResult:
             draw_panels(workspace, findings, excluded),
         ]
     )
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}: ingest report</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>'
-        f'<body data-width="{WIDTH}" data-left="{LEFT}" data-right="{RIGHT}" data-fps="{FPS:g}"><main>{body}</main>'
-        f'<div id="at"></div><script>{script}</script></body></html>\n'
-    ).encode()
+    page = make_page(f"{workspace.video.name}: ingest report", body)
     write_bytes(report_path(workspace.folder), page)
     return StepResult(f"{report_path(workspace.folder)}: open it in a browser", {"bytes": len(page)})
 
@@ -128,8 +122,7 @@ def _contact_sheets(workspace: Workspace) -> str:
 
 
 def _figure(draw: sheets.Drawing, frame: int) -> str:
-    picture = sheets.embed(draw(frame))
-    return f'<figure><img src="{picture}" alt="picture {frame}"><figcaption>{frame} &middot; {frame / FPS:.2f} s</figcaption></figure>'
+    return draw_figure(draw(frame), f"picture {frame}", f"{frame} &middot; {frame / FPS:.2f} s")
 
 
 def _count(frames: Sequence[int]) -> str:

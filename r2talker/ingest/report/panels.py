@@ -6,12 +6,12 @@ import numpy as np
 
 from r2talker.drive.log_mel import ROWS_PER_FRAME
 from r2talker.drive.sound_lag import IN_STEP_ROWS
-from r2talker.ingest.report.charts import Band, Chart, Curve, draw_chart, draw_sync, draw_waveform
 from r2talker.ingest.report.findings import BLINK_SHARE, Finding, find_blinks, runs
 from r2talker.ingest.report.inspection import read_inspected
 from r2talker.ingest.report.signals import Signals
 from r2talker.ingest.step import FPS, SAMPLE_RATE, Workspace
 from r2talker.media.read import read_audio
+from r2talker.report.charts import Band, Chart, Curve, draw_chart, draw_sync, draw_waveform
 
 
 def draw_panels(workspace: Workspace, findings: Sequence[Finding], excluded: Sequence[int]) -> str:

@@ -1,6 +1,5 @@
 """Pictures for the page: frames with what ingest found drawn over them, as small JPEGs inside the HTML."""
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,15 +9,12 @@ from jaxtyping import Float, Int, UInt8
 
 from r2talker.face.mesh_edges import load_mesh_edges
 from r2talker.ingest.parsing import COLOURS_BGR, HEAD, NECK, TORSO
-from r2talker.ingest.pictures import encode, read_rgb
+from r2talker.ingest.pictures import read_rgb
 from r2talker.ingest.step import Workspace
 from r2talker.ingest.tracking import HeadTrack, read_track
-
-SIDE = 232
-"""Pixels of a picture on the page."""
+from r2talker.report.pictures import SIDE
 
 _DRAWN = 2 * SIDE
-_QUALITY = 78
 _TINT, _MESH = 0.3, 0.6
 _STROKES = (range(17), range(17, 22), range(22, 27), range(27, 31), range(31, 36))
 _LOOPS = (range(36, 42), range(42, 48), range(48, 60), range(60, 68))
@@ -87,13 +83,6 @@ def with_mesh(workspace: Workspace) -> Drawing:
         return cv2.addWeighted(overlay, _MESH, near.picture, 1 - _MESH, 0)
 
     return draw
-
-
-def embed(picture: Picture) -> str:
-    """A picture as the `src` of an `<img>`."""
-    small = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    content = encode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 @dataclass(frozen=True)

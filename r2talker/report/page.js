@@ -1,7 +1,7 @@
 // One cursor through all charts: tells the picture under the pointer.
 const charts = [...document.querySelectorAll("figure.time")];
 const at = document.getElementById("at");
-const { width, left, right, fps } = document.body.dataset;
+const { width, left, right, fps, first } = document.body.dataset;
 for (const chart of charts) {
   const svg = chart.querySelector("svg");
   svg.addEventListener("pointermove", (event) => {
@@ -16,7 +16,7 @@ for (const chart of charts) {
       cursor.setAttribute("x1", x);
       cursor.setAttribute("x2", x);
     }
-    at.textContent = `picture ${frame} · ${(frame / fps).toFixed(2)} s`;
+    at.textContent = `picture ${frame + Number(first)} · ${(frame / fps).toFixed(2)} s`;
     at.style.display = "block";
   });
 }

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from r2talker.ingest.step import FPS
+FPS = 25.0
+"""Pictures per second of every time axis."""
+
+COLOURS = 6
+"""Lines of one chart that the page's style tells apart: `c0` to `c5`."""
 
 WIDTH, LEFT, RIGHT = 1000, 46, 8
 _TOP, _BOTTOM = 8, 20
@@ -18,10 +22,12 @@ _MOST_POINTS = 1600
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart: one value per picture."""
+    """One line of a chart: one value per picture, NaN where there is none. kind: a class of the page's style; by default the
+    colours in turn."""
 
     name: str
     values: Float[np.ndarray, " frames"]
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,17 @@ def draw_chart(chart: Chart) -> str:
     """A `<figure>` with a heading, a legend, and the curves over the pictures' time."""
     frames = len(chart.curves[0].values)
     values = np.concatenate([curve.values for curve in chart.curves])
-    levels = [float(values.min()), float(values.max())] + ([] if chart.limit is None else [chart.limit])
+    values = values[np.isfinite(values)]
+    levels = [float(values.min()), float(values.max())] if len(values) else [0.0]
+    levels += [] if chart.limit is None else [chart.limit]
     scale = _fit_scale(min(levels), max(levels), chart.height)
     parts = [_bands(chart.bands, frames, chart.height), _grid(scale), _seconds(frames, chart.height)]
     if chart.limit is not None:
         level = scale.y(chart.limit)
         parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}"/>')
     for number, curve in enumerate(chart.curves):
-        parts.append(f'<polyline class="c{number}" points="{_points(curve.values, scale)}"/>')
+        lines = _lines(curve.values, scale)
+        parts += [f'<polyline class="{_kind(curve, number)}" points="{points}"/>' for points in lines]
     for frame in chart.marks:
         height = scale.y(float(chart.curves[0].values[frame]))
         parts.append(f'<circle class="mark" cx="{place(frame, frames):.1f}" cy="{height:.1f}" r="3.5"/>')
@@ -135,7 +144,9 @@ def _signed(value: int) -> str:
 
 
 def _figure(chart: Chart, frames: int, drawing: str) -> str:
-    keys = "".join(f'<span><i class="key c{k}"></i>{html.escape(curve.name)}</span>' for k, curve in enumerate(chart.curves))
+    keys = "".join(
+        f'<span><i class="key {_kind(curve, k)}"></i>{html.escape(curve.name)}</span>' for k, curve in enumerate(chart.curves)
+    )
     unit = f" <small>{html.escape(chart.unit)}</small>" if chart.unit else ""
     note = f'<span class="note">{html.escape(chart.note)}</span>' if chart.note else ""
     heading = f'<figcaption><b>{html.escape(chart.title)}</b>{unit}{note}<span class="legend">{keys}</span></figcaption>'
@@ -193,11 +204,22 @@ def _bands(bands: Sequence[Band], frames: int, height: int) -> str:
     return "".join(shades)
 
 
-def _points(values: Float[np.ndarray, " frames"], scale: _Scale) -> str:
-    """Points of a line; of many pictures only the highest and the lowest of every bin."""
+def _kind(curve: Curve, number: int) -> str:
+    return curve.kind or f"c{number % COLOURS}"
+
+
+def _lines(values: Float[np.ndarray, " frames"], scale: _Scale) -> list[str]:
+    """Points of a line, in pieces where values are missing; of many pictures only the highest and the lowest of every bin."""
     frames = len(values)
-    index = np.arange(frames)
+    index = np.flatnonzero(np.isfinite(values))
+    pieces = np.split(index, np.flatnonzero(np.diff(index) > 1) + 1) if len(index) else []
     if frames > _MOST_POINTS:
-        parts = np.array_split(index, _MOST_POINTS // 2)
-        index = np.array(sorted({int(part[pick]) for part in parts for pick in (values[part].argmin(), values[part].argmax())}))
-    return " ".join(f"{place(int(k), frames):.1f},{scale.y(float(values[k])):.1f}" for k in index)
+        pieces = [_extremes(values, piece, max(1, _MOST_POINTS // 2 * len(piece) // frames)) for piece in pieces]
+    # A line of one point is drawn as a dot, which needs two.
+    pieces = [piece if len(piece) > 1 else np.repeat(piece, 2) for piece in pieces]
+    return [" ".join(f"{place(int(k), frames):.1f},{scale.y(float(values[k])):.1f}" for k in piece) for piece in pieces]
+
+
+def _extremes(values: Float[np.ndarray, " frames"], index: Int[np.ndarray, " some"], bins: int) -> Int[np.ndarray, " fewer"]:
+    parts = [part for part in np.array_split(index, bins) if len(part)]
+    return np.array(sorted({int(part[pick]) for part in parts for pick in (values[part].argmin(), values[part].argmax())}))

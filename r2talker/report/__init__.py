@@ -1,0 +1,1 @@
+"""What every report is made of: curves, tables of pictures, and one page that opens offline."""
