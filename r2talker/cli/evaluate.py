@@ -1,30 +1,40 @@
-"""`r2talker evaluate`: readings on the held-out frames."""
+"""`r2talker evaluate`: readings and a report on the held-out frames."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from r2talker.cli.arguments import parse
 from r2talker.cli.progress import ProgressDisplay
+from r2talker.evaluate.config import CompareConfig
 
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """Measure an avatar on the held-out end of a dataset; writes evaluation.json and evaluation.png into the avatar's folder."""
+    """Measure an avatar, and videos beside it, on the held-out end of a dataset: report.html, readings.json, frames.csv."""
 
     avatar: Positional[Path]
     """Avatar folder."""
     dataset: Positional[Path]
     """The dataset that it was trained on."""
+    videos: tuple[Path, ...] = ()
+    """Videos of the same frames, or folders of pictures named by their frame's number, to score beside it."""
+    output: Annotated[Path | None, arg(aliases=("-o",))] = None
+    """Folder for the report; by default `evaluation` in the avatar's."""
+    film: Path | None = None
+    """Write the rendered held-out pictures into this folder, to score them elsewhere by `r2talker compare`."""
+    compare: CompareConfig = field(default_factory=CompareConfig)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the verb."""
     args = parse(EvaluateArguments, "evaluate", arguments)
-    from r2talker.evaluate.held_out import evaluate_avatar
+    from r2talker.evaluate.run import compare_avatar
 
+    output = args.output or args.avatar / "evaluation"
     with ProgressDisplay() as progress:
-        scores = evaluate_avatar(args.avatar, args.dataset, progress=progress)
-    print(scores.summary())
+        found = compare_avatar(args.avatar, args.dataset, args.videos, output, args.compare, film=args.film, progress=progress)
+    print(f"{found.summary()}\n{output / 'report.html'}: open it in a browser")

@@ -11,21 +11,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from r2talker.avatar import Avatar
-from r2talker.conditions import window_conditions
-from r2talker.data.dataset import Dataset, Pictures, read_dataset, read_pictures, torso_over_background
+from r2talker.data.dataset import Dataset, Pictures, read_dataset, read_pictures
 from r2talker.data.regions import lips_region
 from r2talker.data.sound import read_pcm
 from r2talker.drive.driver import generate_landmarks
 from r2talker.drive.motion import advance_sound
 from r2talker.errors import R2TalkerError
+from r2talker.evaluate.films import FULL, HEAD, render_held_out
 from r2talker.evaluate.metrics import mouth_distance, psnr
 from r2talker.evaluate.motion import correlation, lip_curves
 from r2talker.files import write_bytes, write_json
-from r2talker.model.head import FrameCode
-from r2talker.ops.camera_rays.op import SCENE_SCALE, generate_rays
+from r2talker.ops.camera_rays.op import SCENE_SCALE
 from r2talker.progress import Progress, Silent
-from r2talker.render.frame import render_frame
-from r2talker.render.rays import render_rays
 
 MOST_FRAMES = 50
 SHEET_COLUMNS = 8
@@ -53,7 +50,7 @@ class HeldOutScores:
         """The readings as lines for a person."""
         lines = [
             f"held-out PSNR over {self.frames} frames: {self.psnr_head:.2f} dB (head on true torso), "
-            f"{self.psnr_full:.2f} dB (full frame), {self.psnr_mouth:.2f} dB (mouth)",
+            f"{self.psnr_full:.2f} dB (full frame), {self.psnr_mouth:.2f} dB (lips' square)",
         ]
         if not np.isnan(self.lmd):
             lines.append(f"mouth landmark error of the pictures: {self.lmd:.2f} px at 512")
@@ -98,19 +95,8 @@ def evaluate_avatar(
 
 def _render_both(avatar: Avatar, data: Dataset, pictures: Pictures, frame: int) -> tuple[Tensor, Tensor]:
     """Head over the true torso, and the full picture, both from the true landmarks (or features) and the true pose."""
-    drive, size = avatar.model.method.drive, pictures.size
-    sequence = data.displacements if drive.kind == "landmarks" else data.audio[avatar.info.feature]
-    windows = window_conditions(sequence, drive, avatar.info.statistics, edge=avatar.info.window_edge)
-    with torch.no_grad():
-        condition = avatar.model.head.contract.encode(windows[frame : frame + 1].to(avatar.device))[0]
-    code = FrameCode(condition, data.eye[frame].to(avatar.device), avatar.model.head.individual_codes[0])
-    camera = avatar.camera(data.c2w[frame].to(avatar.device), size)
-    row = pictures.index[frame]
-    behind = torso_over_background(pictures.torso[row], pictures.background)
-    rays = generate_rays(camera)
-    head = render_rays(avatar.model.head, avatar.model.occupancy, rays, code, behind.reshape(-1, 3), avatar.info.render)
-    full = render_frame(avatar.model, camera, code, pictures.background.float() / 255, avatar.info.render)
-    return head.rgb.reshape(size, size, 3), full.rgb
+    head, full = (render_held_out(avatar, data, pictures, frame, kind) for kind in (HEAD, FULL))
+    return head, full
 
 
 def _readings(head: Tensor, full: Tensor, truth: Tensor, data: Dataset, size: int, frame: int) -> tuple[float, float, float]:
