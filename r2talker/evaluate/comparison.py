@@ -14,13 +14,15 @@ from r2talker.evaluate.truth import FPS, Truth
 
 @dataclass(frozen=True)
 class Comparison:
-    """title: for people. absent: what could not be read and why, a line each."""
+    """title: for people. absent: what could not be read and why, a line each. generator: error of the mouth's points (px at 512) and
+    correlation of the opening that an avatar's landmark generator reaches on the held-out sound, None where there is none."""
 
     title: str
     truth: Truth
     look: TrueLook
     films: list[FilmScores]
     absent: list[str]
+    generator: tuple[float, float] | None = None
 
     @property
     def sound_lag(self) -> float | None:
@@ -30,12 +32,23 @@ class Comparison:
     def summary(self) -> str:
         """The readings that matter most, as lines for a person, and what is absent."""
         lines = [line for film in self.films for line in _lines(film)]
+        if self.generator is not None:
+            lines.append(self.describe_generator())
         return "\n".join(lines + [f"absent: {line}" for line in self.absent])
+
+    def describe_generator(self) -> str:
+        """What the landmark generator reaches, in a sentence."""
+        assert self.generator is not None
+        error, together = self.generator
+        return f"landmarks generated from the sound: mouth {error:.2f} px at 512 off, opening correlates {together:.2f}"
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:
     """What readings.json holds: JSON knows no NaN, so what was not measured is null."""
     truth, lag = comparison.truth, comparison.sound_lag
+    generated = None
+    if comparison.generator is not None:
+        generated = dict(zip(("mouth_error", "opening_correlation"), comparison.generator, strict=True))
     return {
         "title": comparison.title,
         "truth": {
@@ -57,6 +70,7 @@ def describe(comparison: Comparison) -> dict[str, Any]:
             }
             for film in comparison.films
         ],
+        "generator": generated,
         "absent": comparison.absent,
     }
 

@@ -82,7 +82,7 @@ def evaluate_avatar(
         columns.append(torch.cat([truth, full], dim=0).cpu())
         progress.advance(count + 1)
     heads, fulls, mouths = (float(np.mean(column)) for column in zip(*rows, strict=True))
-    motion_error, correlation = _motion_scores(loaded, data)
+    motion_error, correlation = score_generator(loaded, data)
     scores = HeldOutScores(len(frames), heads, fulls, mouths, _lmd(columns), motion_error, correlation)
     # JSON knows neither NaN nor infinity.
     write_json(
@@ -124,7 +124,7 @@ def _lmd(columns: list[Float[Tensor, "two_heights width 3"]]) -> float:
     return float(np.mean(distances)) if distances else float("nan")
 
 
-def _motion_scores(avatar: Avatar, data: Dataset) -> tuple[float, float]:
+def score_generator(avatar: Avatar, data: Dataset) -> tuple[float, float]:
     """Mouth error in pixels at 512 and correlation of the opening, generated from the clip's sound, on all held-out frames."""
     if avatar.motion is None:
         return float("nan"), float("nan")

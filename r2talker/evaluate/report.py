@@ -100,10 +100,12 @@ def _table(comparison: Comparison) -> str:
     absent = "".join(f"<li>{html.escape(line)}</li>" for line in comparison.absent)
     note = f'<p class="soft">Not measured:</p><ul class="soft">{absent}</ul>' if absent else ""
     lag = comparison.sound_lag
+    heard = "" if comparison.generator is None else comparison.describe_generator()
+    heard = f'<p class="soft">{heard[:1].upper()}{heard[1:]}.</p>' if heard else ""
     truth = "" if lag is None else f'<p class="soft">The truth\'s own sound comes {lag:+.0f} ms late against its lips.</p>'
     return (
         "<h2>Readings <small>means over the scored frames; docs/evaluate.md defines each</small></h2>"
-        f'<table class="readings"><tr><th></th>{heads}</tr>{rows}</table>{truth}{note}'
+        f'<table class="readings"><tr><th></th>{heads}</tr>{rows}</table>{heard}{truth}{note}'
     )
 
 

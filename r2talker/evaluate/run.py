@@ -16,8 +16,9 @@ from r2talker.evaluate.comparison import Comparison, describe, tabulate
 from r2talker.evaluate.config import CompareConfig
 from r2talker.evaluate.faces import FEWEST, open_faces
 from r2talker.evaluate.films import Film, avatar_films, kept, open_film
+from r2talker.evaluate.held_out import score_generator
 from r2talker.evaluate.report import draw_report
-from r2talker.evaluate.scores import FilmScores, Tools, TrueLook, look_at_truth, score_film
+from r2talker.evaluate.scores import FilmScores, Tools, look_at_truth, score_film
 from r2talker.evaluate.truth import Truth, held_out_truth, video_truth
 from r2talker.files import write_bytes, write_json
 from r2talker.ops.lpips.network import BACKBONE, LINEAR, Lpips, load_lpips
@@ -43,10 +44,13 @@ def compare_avatar(
     data = read_dataset(dataset)
     truth = held_out_truth(data, dataset.name, config.frames)
     films = [_open(path, truth, config) for path in videos]
-    rendered = avatar_films(Avatar.load(avatar, device=device), avatar.name, data, truth.numbers)
+    loaded = Avatar.load(avatar, device=device)
+    rendered = avatar_films(loaded, avatar.name, data, truth.numbers)
     if film is not None:
         rendered = [kept(each, film) for each in rendered]
-    return _compare(f"{avatar.name} on {dataset.name}", truth, [*rendered, *films], output, config, progress or Silent())
+    generator = None if loaded.motion is None else score_generator(loaded, data)
+    title = f"{avatar.name} on {dataset.name}"
+    return _compare(title, truth, [*rendered, *films], output, config, progress or Silent(), generator)
 
 
 def compare_videos(
@@ -65,7 +69,13 @@ def compare_videos(
 
 
 def _compare(
-    title: str, truth: Truth, films: Sequence[Film], output: Path, config: CompareConfig, progress: Progress
+    title: str,
+    truth: Truth,
+    films: Sequence[Film],
+    output: Path,
+    config: CompareConfig,
+    progress: Progress,
+    generator: tuple[float, float] | None = None,
 ) -> Comparison:
     """Score films and write `readings.json`, `frames.csv` and `report.html` into `output`."""
     network = _load_networks(config.model_dir)
@@ -73,7 +83,7 @@ def _compare(
         tools = Tools(faces, network)
         look = look_at_truth(truth, tools, progress)
         scored = [score_film(film, truth, look, tools, progress) for film in films]
-    comparison = Comparison(title, truth, look, scored, _absent(truth, look, scored, tools))
+    comparison = Comparison(title, truth, look, scored, _absent(truth, scored, tools), generator)
     write_json(output / "readings.json", describe(comparison))
     write_bytes(output / "frames.csv", tabulate(comparison).encode())
     write_bytes(output / "report.html", draw_report(comparison))
@@ -104,7 +114,7 @@ def _load_networks(folder: Path | None) -> Lpips | None:
     return network
 
 
-def _absent(truth: Truth, look: TrueLook, films: Sequence[FilmScores], tools: Tools) -> list[str]:
+def _absent(truth: Truth, films: Sequence[FilmScores], tools: Tools) -> list[str]:
     """What no film has a reading of, and why."""
     lines = []
     if tools.faces is None:
