@@ -23,7 +23,7 @@ UNSEEN = {"ingest": {"model", "methods", "conditions"}}
 ONLY_CLI = "subject"
 HEAVY = ("torch", "numpy", "cv2", "mediapipe", "av", "scipy", "soundfile", "soxr", "tensorboard", "numba")
 NOT_ON_A_TRAINING_MACHINE = ("mediapipe", "av", "soundfile", "soxr", "tyro")
-BARE = ("train.run", "train.trainer", "avatar", "render.frame", "evaluate.held_out", "evaluate.motion")
+BARE = ("train.run", "train.trainer", "avatar", "render.frame", "evaluate.held_out", "evaluate.motion", "evaluate.run")
 """What such a machine runs: training, rendering, evaluation."""
 
 

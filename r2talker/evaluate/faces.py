@@ -18,6 +18,9 @@ from r2talker.evaluate.motion import MOST_LAG, SECOND, correlation
 FEWEST = 25
 """Frames with a face that readings over time need."""
 
+WEAKEST = 0.5
+"""Openings that correlate less than this, however moved, say nothing about when the lips move."""
+
 Points = Float[np.ndarray, "68 3"]
 UNSEEN = np.full((68, 3), np.nan, np.float32)
 """Landmarks of a picture without a face."""
@@ -81,7 +84,8 @@ def eye_opening(points: Points, height: int) -> float:
 class LipTiming:
     """How the opening of a film's mouth follows the truth's.
 
-    correlation: Pearson's, frame by frame. late: milliseconds by which the film's mouth comes late (negative: early).
+    correlation: Pearson's, frame by frame. late: milliseconds by which the film's mouth comes late (negative: early),
+    NaN where it does not follow the truth's well enough to tell.
     """
 
     correlation: float
@@ -92,7 +96,7 @@ def time_lips(made: Float[np.ndarray, " frames"], true: Float[np.ndarray, " fram
     """Compare openings frame by frame, NaN where there is no face; None with fewer than FEWEST faces in either.
 
     The lag is where the openings, without their moving average of a second, correlate best when the film is moved by at most
-    MOST_LAG frames: the top of the parabola through the best correlation and its neighbours.
+    MOST_LAG frames: the top of the parabola through the best correlation, which must reach WEAKEST, and its neighbours.
     """
     known = np.isfinite(made) & np.isfinite(true)
     if known.sum() < FEWEST:
@@ -104,7 +108,7 @@ def time_lips(made: Float[np.ndarray, " frames"], true: Float[np.ndarray, " fram
         late, early = faster[0][max(lag, 0) : count + min(lag, 0)], faster[1][max(-lag, 0) : count - max(lag, 0)]
         scores.append(correlation(torch.from_numpy(late), torch.from_numpy(early)))
     whole = correlation(torch.from_numpy(made[known]), torch.from_numpy(true[known]))
-    return LipTiming(whole, 1000 / SECOND * _top(lags, scores))
+    return LipTiming(whole, 1000 / SECOND * _top(lags, scores) if max(scores) >= WEAKEST else math.nan)
 
 
 def time_sound(points: Float[np.ndarray, "frames 68 3"], samples: Float[np.ndarray, " samples"]) -> SoundLag:

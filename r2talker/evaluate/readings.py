@@ -42,7 +42,7 @@ READINGS = (
     Reading("lip_lag", "lips late against the truth's", "ms", "zero", 0),
     Reading("sound_lag", "sound late against the lips", "ms", "zero", 0),
     Reading("flicker", "flicker where the truth is still", "8-bit steps", "less"),
-    Reading("flicker_ratio", "that flicker", "of the truth's", "one"),
+    Reading("flicker_ratio", "that flicker", "of the truth's", "less"),
     Reading("neck_error", "error at the neck's seam", "8-bit steps", "less"),
 )
 """Of a whole film, in the order of the report."""

@@ -76,7 +76,7 @@ def _tiles(films: Sequence[FilmScores]) -> str:
         _tile(whole, "mouth_range", "opening range of the mouth", _RATIO),
         _tile(whole, "eye_range", "opening range of the eyes", _RATIO),
         _tile(whole, "lip_lag", "lips late against the truth's", _LATE),
-        _tile(whole, "flicker_ratio", "flicker, of the truth's", _FLICKER - 1),
+        _tile(whole, "flicker_ratio", "flicker, of the truth's", _FLICKER),
     ]
     return f'<div class="tiles">{"".join(tiles)}</div>'
 

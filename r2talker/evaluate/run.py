@@ -14,7 +14,7 @@ from r2talker.drive.sound_lag import FEWEST_FRAMES
 from r2talker.errors import R2TalkerError
 from r2talker.evaluate.comparison import Comparison, describe, tabulate
 from r2talker.evaluate.config import CompareConfig
-from r2talker.evaluate.faces import FEWEST, open_faces
+from r2talker.evaluate.faces import FEWEST, WEAKEST, open_faces
 from r2talker.evaluate.films import Film, avatar_films, kept, open_film
 from r2talker.evaluate.held_out import score_generator
 from r2talker.evaluate.report import draw_report
@@ -125,6 +125,8 @@ def _absent(truth: Truth, films: Sequence[FilmScores], tools: Tools) -> list[str
         lines.append("LMD, openings and lags of mouth and eyes: the detector finds no face in both a film and the truth")
     elif _nowhere(films, "mouth_correlation"):
         lines.append(f"range, correlation and lag of the openings: they need {FEWEST} frames with a face")
+    elif _nowhere(films, "lip_lag"):
+        lines.append(f"lag of the lips: no film's mouth follows the truth's closely enough (correlation {WEAKEST:g}) to tell")
     if tools.faces is not None and _nowhere(films, "sound_lag"):
         why = "there is no sound" if truth.sound is None else f"it needs speech and {FEWEST_FRAMES} frames with a face"
         lines.append(f"lag of the sound: {why}")

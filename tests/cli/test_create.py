@@ -71,10 +71,18 @@ def test_the_verbs_one_by_one(command: Command, refused: Callable[..., str], cli
     assert "held-out PSNR over 6 frames" in trained.out
     assert f"{avatar} is finished already" in command(*train).out
     assert "pass --restart to replace it" in refused(*train, "--seed", 3)
-    measured = command("evaluate", avatar, dataset)
-    assert measured.code == 0
-    assert measured.out in trained.out
     assert (avatar / "evaluation.png").exists()
+    measured = command("evaluate", avatar, dataset, "--film", tmp_path / "film")
+    assert measured.code == 0
+    assert "b.avatar, head on true torso, 6 frames: PSNR " in measured.out
+    assert measured.out.endswith(f"{avatar / 'evaluation' / 'report.html'}: open it in a browser\n")
+    assert sorted(path.name for path in (avatar / "evaluation").iterdir()) == ["frames.csv", "readings.json", "report.html"]
+    compared = command("compare", dataset, tmp_path / "film" / "full", "-o", tmp_path / "compared", "--frames", 4)
+    assert compared.code == 0
+    assert "film, full frame, 4 frames: PSNR " in compared.out
+    assert (tmp_path / "compared" / "report.html").exists()
+    assert "--start must be at least 0" in refused("compare", dataset, tmp_path / "film" / "full", "--start", -1)
+    assert "there is nothing to compare with" in refused("compare", dataset)
 
 
 def test_ctrl_c_and_the_same_command_again(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
