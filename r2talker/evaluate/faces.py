@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from r2talker.data.points import eye_values
 from r2talker.drive.sound_lag import SoundLag, measure_sound_lag
 from r2talker.evaluate.areas import REFERENCE
 from r2talker.evaluate.motion import MOST_LAG, SECOND, correlation
+
+if TYPE_CHECKING:
+    from r2talker.face.detector import FaceDetector
 
 FEWEST = 25
 """Frames with a face that readings over time need."""
@@ -31,14 +35,14 @@ _MOUTH = slice(48, 68)
 class FaceReader:
     """Finds the 68 landmarks of single pictures; make one with `open_faces`."""
 
-    def __init__(self, detector: "object") -> None:
+    def __init__(self, detector: "FaceDetector") -> None:
         self._detector = detector
 
     def read(self, picture: UInt8[np.ndarray, "height width 3"]) -> Points:
         """Column, row, depth in pixels; NaN where no face is found."""
         from r2talker.face.topology import mesh_to_68
 
-        found = self._detector.detect(np.ascontiguousarray(picture))  # type: ignore[attr-defined]
+        found = self._detector.detect(np.ascontiguousarray(picture))
         return UNSEEN if found is None else mesh_to_68(found.mesh)
 
 

@@ -1,7 +1,7 @@
 """What is scored: an avatar's renderings of the held-out frames, videos, and folders of pictures."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +93,17 @@ def open_film(path: Path, truth: Truth, start: int | None = None) -> Film:
         return Film(name, kind, lambda: _numbered(path, truth))
     first = truth.numbers.start if start is None else start
     return Film(path.stem, FULL, lambda: _played(path, truth, first), _own_sound(path, truth, first))
+
+
+def with_distinct_labels(films: Sequence[Film]) -> list[Film]:
+    """The films, those called as one before them with a number behind their name."""
+    distinct: list[Film] = []
+    for film in films:
+        labels, named, number = {other.label for other in distinct}, film, 2
+        while named.label in labels:
+            named, number = replace(film, name=f"{film.name} ({number})"), number + 1
+        distinct.append(named)
+    return distinct
 
 
 def kept(film: Film, folder: Path) -> Film:

@@ -110,15 +110,15 @@ def _table(comparison: Comparison) -> str:
 
 
 def _cells(each: Reading, films: Sequence[FilmScores]) -> str:
-    values = {film.label: film.whole[each.key] for film in films if np.isfinite(film.whole[each.key])}
-    best = set()
+    known = [film for film in films if np.isfinite(film.whole[each.key])]
+    best = []
     for kind in (HEAD, FULL):
-        peers = [film.label for film in films if film.kind == kind and film.label in values]
+        peers = [film for film in known if film.kind == kind]
         if len(peers) > 1:
-            best.add(min(peers, key=lambda label: each.off(values[label])))
+            best.append(min(peers, key=lambda film: each.off(film.whole[each.key])).label)
     cells = []
     for film in films:
-        text = each.format(values[film.label]) if film.label in values else "&ndash;"
+        text = each.format(film.whole[each.key]) if np.isfinite(film.whole[each.key]) else "&ndash;"
         cells.append(f'<td class="figure">{f"<b>{text}</b>" if film.label in best else text}</td>')
     return "".join(cells)
 

@@ -15,7 +15,7 @@ from r2talker.errors import R2TalkerError
 from r2talker.evaluate.comparison import Comparison, describe, tabulate
 from r2talker.evaluate.config import CompareConfig
 from r2talker.evaluate.faces import FEWEST, WEAKEST, open_faces
-from r2talker.evaluate.films import Film, avatar_films, kept, open_film
+from r2talker.evaluate.films import Film, avatar_films, kept, open_film, with_distinct_labels
 from r2talker.evaluate.held_out import score_generator
 from r2talker.evaluate.report import draw_report
 from r2talker.evaluate.scores import FilmScores, Tools, look_at_truth, score_film
@@ -82,7 +82,7 @@ def _compare(
     with open_faces() as faces:
         tools = Tools(faces, network)
         look = look_at_truth(truth, tools, progress)
-        scored = [score_film(film, truth, look, tools, progress) for film in films]
+        scored = [score_film(film, truth, look, tools, progress) for film in with_distinct_labels(films)]
     comparison = Comparison(title, truth, look, scored, _absent(truth, scored, tools), generator)
     write_json(output / "readings.json", describe(comparison))
     write_bytes(output / "frames.csv", tabulate(comparison).encode())

@@ -213,6 +213,11 @@ def test_other_sizes_are_scaled_to_the_truth(clip: Path, tmp_path: Path) -> None
     assert strict(tmp_path / "out" / "readings.json")["truth"]["width"] == CLIP_SIZE  # type: ignore[index]
 
 
+def test_films_of_one_name_are_told_apart(dataset: DatasetFolder, perfect: Path, tmp_path: Path) -> None:
+    comparison = compare_videos(dataset.root, [perfect, perfect, perfect], tmp_path, CompareConfig(frames=1))
+    assert [film.name for film in comparison.films] == ["perfect", "perfect (2)", "perfect (3)"]
+
+
 def test_excluded_frames_are_not_scored(dataset: DatasetFolder, perfect: Path, tmp_path: Path) -> None:
     copy = DatasetFolder(shutil.copytree(dataset.root, tmp_path / "c.dataset"))
     write_info(copy, replace(read_info(copy), excluded=[HELD_OUT[1]]))
