@@ -1,7 +1,6 @@
 """An avatar on the held-out end of its dataset: pictures from the true landmarks, and landmarks from the true sound."""
 
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -17,8 +16,9 @@ from r2talker.data.sound import read_pcm
 from r2talker.drive.driver import generate_landmarks
 from r2talker.drive.motion import advance_sound
 from r2talker.errors import R2TalkerError
+from r2talker.evaluate.faces import mouth_distance, open_faces
 from r2talker.evaluate.films import FULL, HEAD, render_held_out
-from r2talker.evaluate.metrics import mouth_distance, psnr
+from r2talker.evaluate.metrics import psnr
 from r2talker.evaluate.motion import correlation, lip_curves
 from r2talker.files import write_bytes, write_json
 from r2talker.ops.camera_rays.op import SCENE_SCALE
@@ -107,21 +107,16 @@ def _readings(head: Tensor, full: Tensor, truth: Tensor, data: Dataset, size: in
 
 def _lmd(columns: list[Float[Tensor, "two_heights width 3"]]) -> float:
     """Mouth distance between the upper (truth) and lower (rendering) halves; NaN without detector or when no pair has faces."""
-    if find_spec("mediapipe") is None:
-        return float("nan")
-    from r2talker.face.detector import FaceDetector
-    from r2talker.face.topology import mesh_to_68
-
-    distances = []
-    with FaceDetector(tracking=False) as detector:
+    with open_faces() as reader:
+        if reader is None:
+            return float("nan")
+        distances = []
         for column in columns:
             picture = (column.numpy() * 255).round().astype(np.uint8)
             size = picture.shape[1]
-            faces = [detector.detect(np.ascontiguousarray(half)) for half in (picture[:size], picture[size:])]
-            if faces[0] is not None and faces[1] is not None:
-                a, b = (torch.from_numpy(mesh_to_68(face.mesh)[:, :2].astype(np.float32)) for face in faces if face is not None)
-                distances.append(mouth_distance(a, b) * 512 / size)
-    return float(np.mean(distances)) if distances else float("nan")
+            distances.append(mouth_distance(reader.read(picture[size:]), reader.read(picture[:size]), size))
+    known = [distance for distance in distances if np.isfinite(distance)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def score_generator(avatar: Avatar, data: Dataset) -> tuple[float, float]:

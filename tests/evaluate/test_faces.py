@@ -37,6 +37,18 @@ class TestDistances:
         mean = 10 / 68
         assert face_distance(wrong, points, 512) == pytest.approx((10 - mean + 67 * mean) / 68, rel=1e-4)
 
+    def test_only_the_mouth_counts_for_the_mouth(self, points: np.ndarray) -> None:
+        other = points.copy()
+        other[:48] += 30
+        assert mouth_distance(other, points, 512) == 0
+        assert face_distance(other, points, 512) > 10
+
+    def test_how_far_the_lips_are_apart_counts(self, points: np.ndarray) -> None:
+        opened = points.copy()
+        opened[48:58, 1] += 2
+        opened[58:68, 1] -= 2
+        assert mouth_distance(opened, points, 512) == pytest.approx(2, rel=1e-4)
+
     def test_depth_does_not_count(self, points: np.ndarray) -> None:
         deeper = points * np.array([1, 1, 3], np.float32)
         assert mouth_distance(deeper, points, 512) == 0
