@@ -36,6 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def remove_partials(folder: Path) -> None:
+    """Delete what processes that were killed while writing have left in `folder`."""
+    for path in folder.glob(".*.partial-*"):
+        path.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically."""
     with replacing(path) as temporary:

@@ -9,8 +9,9 @@ class Progress(Protocol):
     def begin(self, name: str, total: int, *, done: int = 0) -> None:
         """Start the step `name` of `total` units, `done` of which an earlier run finished."""
 
-    def advance(self, done: int, note: str = "") -> None:
-        """`done` units of the current step are finished; `note` is a short reading such as `loss 0.012`."""
+    def advance(self, done: int, note: str = "", *, total: int | None = None) -> None:
+        """`done` units of the current step are finished; `note` is a short reading such as `loss 0.012`; `total` what the step is now
+        thought to have, where that changes."""
 
     def end(self, message: str) -> None:
         """The current step is finished and made what `message` says."""
@@ -22,7 +23,7 @@ class Silent:
     def begin(self, name: str, total: int, *, done: int = 0) -> None:
         pass
 
-    def advance(self, done: int, note: str = "") -> None:
+    def advance(self, done: int, note: str = "", *, total: int | None = None) -> None:
         pass
 
     def end(self, message: str) -> None:

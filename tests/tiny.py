@@ -39,6 +39,6 @@ class Interrupting(Recorder):
         super().__init__()
         self.name, self.done = name, done
 
-    def advance(self, done: int, note: str = "") -> None:
+    def advance(self, done: int, note: str = "", *, total: int | None = None) -> None:
         if self.begun[-1][0] == self.name and done >= self.done:
             raise KeyboardInterrupt

@@ -46,12 +46,12 @@ class ProgressDisplay:
         if done:
             self._say(f"{name}: goes on at {done} of {total}")
 
-    def advance(self, done: int, note: str = "") -> None:
-        """Show that `done` units are finished."""
-        self.done = done
+    def advance(self, done: int, note: str = "", *, total: int | None = None) -> None:
+        """Show that `done` units are finished, of `total` where that changes."""
+        self.done, self.total = done, self.total if total is None else total
         now = time.monotonic()
         if self.live and self.task is not None:
-            self.bar.update(self.task, completed=done, note=note)
+            self.bar.update(self.task, completed=done, total=self.total, note=note)
         elif now - self.said > QUIET_SECONDS:
             self.said = now
             left = (now - self.begun) / max(1, done - self.resumed) * (self.total - done)

@@ -54,6 +54,16 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Line:
+    """One line of a drawing over something other than pictures; kind: a class of the page's style, by default the colours in turn."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
 class _Scale:
     """Maps values to the height of the drawing."""
 
@@ -131,6 +141,35 @@ def draw_sync(rows: Sequence[int], scores: Sequence[float], best: float | None, 
         f'<span><i class="key {kind}"></i>{text}</span>' for kind, text in (("instep", "in step"), ("best", "this clip"))
     )
     heading = f'<figcaption><b>How well the sound, moved, predicts the lips</b><span class="legend">{keys}</span></figcaption>'
+    return f'<figure class="chart">{heading}<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg></figure>'
+
+
+def draw_lines(title: str, unit: str, lines: Sequence[Line], *, across: str, height: int = 150, note: str = "") -> str:
+    """A `<figure>` of lines of finite values from x = 0 to the largest x; across: what x counts, written below."""
+    values = [value for line in lines for value in line.y] or [0.0]
+    scale = _fit_scale(min(values), max(values), height)
+    most = max((x for line in lines for x in line.x), default=0.0) or 1.0
+
+    def at(x: float) -> float:
+        return LEFT + x / most * (WIDTH - LEFT - RIGHT)
+
+    parts, step = [_grid(scale)], _round_step(most / 10)
+    for k in range(int(most / step) + 1):
+        text = f"{k * step:g}" + (f" {across}" if k == 0 else "")
+        anchor = "start" if k == 0 else "middle"
+        parts.append(
+            f'<text class="tick" x="{at(k * step):.1f}" y="{height - 5}" text-anchor="{anchor}">{html.escape(text)}</text>'
+        )
+    for number, line in enumerate(lines):
+        points = " ".join(f"{at(x):.1f},{scale.y(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
+        parts.append(f'<polyline class="{line.kind or f"c{number % COLOURS}"}" points="{points}"/>')
+    keys = "".join(
+        f'<span><i class="key {line.kind or f"c{k % COLOURS}"}"></i>{html.escape(line.name)}</span>'
+        for k, line in enumerate(lines)
+    )
+    small = f" <small>{html.escape(unit)}</small>" if unit else ""
+    aside = f'<span class="note">{html.escape(note)}</span>' if note else ""
+    heading = f'<figcaption><b>{html.escape(title)}</b>{small}{aside}<span class="legend">{keys}</span></figcaption>'
     return f'<figure class="chart">{heading}<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg></figure>'
 
 

@@ -9,6 +9,11 @@ PERIOD = 10
 """Steps between updates: the average moves too slowly to need more."""
 
 
+def decay_of(time_constant: float) -> float:
+    """What an update leaves of the average, for a time constant in steps; 0 for none."""
+    return 0.0 if time_constant <= 0 else 1 - 1 / max(1.0, time_constant / PERIOD)
+
+
 class WeightAverage:
     """Exponential moving average with a time constant in steps, warmed up as min(decay, (1 + n) / (10 + n)) at update n.
 
@@ -16,7 +21,7 @@ class WeightAverage:
     """
 
     def __init__(self, parameters: Sequence[Tensor], time_constant: float) -> None:
-        self.decay = 0.0 if time_constant <= 0 else 1 - 1 / max(1.0, time_constant / PERIOD)
+        self.decay = decay_of(time_constant)
         self.updates = 0
         self.values = [parameter.detach().clone() for parameter in parameters]
 

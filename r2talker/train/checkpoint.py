@@ -2,23 +2,30 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from r2talker.drive.config import MotionConfig
+from r2talker.drive.motion import MotionModel
 from r2talker.errors import R2TalkerError
 from r2talker.files import write_tensors
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: `phase` (by name), `step` steps of it done; `run` identifies dataset and settings."""
+    """Where a run stands: `phase` (by name), `step` of its `steps` steps done; `run` identifies dataset and settings.
+
+    steps: as many as the phase had or was foreseen to have, which a time budget decides. seconds: of training until here, over all runs.
+    """
 
     run: str
     phase: str
     step: int
+    steps: int
+    seconds: float
 
 
 def read_position(path: Path) -> Position | None:
@@ -30,6 +37,36 @@ def read_position(path: Path) -> Position | None:
             return Position(**json.loads(file.metadata()["position"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise R2TalkerError(f"the checkpoint {path} is unreadable ({error}); start again with --restart") from error
+
+
+@dataclass(frozen=True)
+class KeptMotion:
+    """A finished landmark generator; seconds: of training until then."""
+
+    model: MotionModel
+    seconds: float
+
+
+def save_motion(path: Path, run: str, kept: KeptMotion) -> None:
+    """Keep the landmark generator for the rest of the run."""
+    about = {"run": run, "seconds": kept.seconds, "config": asdict(kept.model.config)}
+    write_tensors(path, kept.model.state_dict(), {"motion": json.dumps(about)})
+
+
+def read_motion(path: Path, run: str) -> KeptMotion | None:
+    """The landmark generator that was kept for `run`, or None when there is none."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(str(path), "pt") as file:
+            about = json.loads(file.metadata()["motion"])
+            if about["run"] != run:
+                return None
+            model = MotionModel(MotionConfig(**about["config"]))
+            model.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+            return KeptMotion(model.eval(), about["seconds"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise R2TalkerError(f"{path} is unreadable ({error}); start again with --restart") from error
 
 
 def save_checkpoint(path: Path, position: Position, model: nn.Module, stepper: Mapping[str, Tensor] | None) -> None:

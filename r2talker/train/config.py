@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from r2talker.errors import R2TalkerError
-from r2talker.settings import require_at_least
+from r2talker.settings import parse_duration, require_at_least
+
+SHORTEST = 5.0
+"""Seconds below which a time budget leaves nothing to train in."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,19 @@ class SamplingConfig:
 class TrainConfig:
     """How an avatar is trained."""
 
+    quality: Literal["draft", "standard", "high"] = "standard"
+    """Preset for what is left open below: draft for a first look, standard, high where time does not matter (docs/training.md)."""
+    time: str | None = None
+    """Train for so long, such as 90s, 5m, 2m30s or 1h, instead of a number of steps: all schedules end when the time does."""
     train_size: int | None = None
-    """Side of the training pictures in pixels; by default that of the dataset."""
+    """Side of the training pictures in pixels; by default that of the dataset, for a draft at most 128 on a CPU and 256 on a GPU."""
     head_steps: int | None = None
-    """Steps of the head; by default 6000 on a CPU and 12000 on a GPU."""
+    """Steps of the head; by default as --quality says: 1500, 6000 or 20000 on a CPU, 3000, 12000 or 40000 on a GPU."""
     lips_steps: int | None = None
-    """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU and 2000 on a GPU."""
+    """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU, and as --quality says
+    on a GPU: 500, 2000 or 6000."""
     torso_steps: int | None = None
-    """Steps of the torso; by default 1500 on a CPU and 4000 on a GPU."""
+    """Steps of the torso; by default as --quality says: 500, 1500 or 4000 on a CPU, 1000, 4000 or 12000 on a GPU."""
     rays: int | None = None
     """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 16384 on a GPU."""
     frames_per_step: int | None = None
@@ -82,7 +90,7 @@ class TrainConfig:
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints, from which an interrupted run goes on."""
     preview_seconds: float = 30.0
-    """Seconds between preview pictures (truth beside rendering) of a held-out frame."""
+    """Seconds between preview pictures (truth beside rendering) of a held-out frame; the first ones come sooner."""
     restart: bool = False
     """Throw away an unfinished run with other settings instead of refusing to continue it."""
 
@@ -103,3 +111,14 @@ class TrainConfig:
             raise R2TalkerError(
                 f"--unlock-share must be at most 0.9, so that all levels train in the end, got {self.unlock_share:g}"
             )
+        if self.time is None:
+            return
+        if self.head_steps or self.lips_steps or self.torso_steps:
+            raise R2TalkerError("--time decides how many steps there are; leave out --head-steps, --lips-steps and --torso-steps")
+        if parse_duration("time", self.time) < SHORTEST:
+            raise R2TalkerError(f"--time must be at least {SHORTEST:g}s, got {self.time}")
+
+    @property
+    def seconds(self) -> float | None:
+        """The time budget, or None without one."""
+        return None if self.time is None else parse_duration("time", self.time)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from r2talker.model.parameters import ParameterGroup
 from r2talker.ops.adam.cuda import PARTS, FlatAdam, Range
 from r2talker.ops.cuda.kernels import load_kernels
-from r2talker.train.averaging import PERIOD
+from r2talker.train.averaging import PERIOD, decay_of
 
 ALIGNMENT = 4
 """Numbers that kernels handle at once; every parameter starts at a multiple."""
@@ -51,7 +51,7 @@ class FlatWeights:
         )  # fmt: skip
         self.adam.refresh_halves()
         self.average = values.clone() if average_steps > 0 else None
-        self._decay = 1 - PERIOD / max(average_steps, PERIOD)
+        self._decay = decay_of(average_steps)
 
     @property
     def steps(self) -> Tensor:
@@ -67,6 +67,17 @@ class FlatWeights:
         if self.average is not None and done % PERIOD == 0:
             updates = done // PERIOD
             self.adam.average(self.average, 1 - min(self._decay, (1 + updates) / (10 + updates)))
+
+    def replan(self, rates: Float[Tensor, " steps"], average_steps: float) -> bool:
+        """Take other rates and another average from the next step on; True when graphs that hold the old ones must be recorded anew."""
+        self._decay = decay_of(average_steps)
+        moved = len(rates) > len(self.adam.rates)
+        if moved:
+            # Room to grow, so that it seldom happens.
+            self.adam = replace(self.adam, rates=torch.cat([rates, rates[-1:].expand(len(rates) // 2)]))
+        else:
+            self.adam.rates[: len(rates)] = rates
+        return moved
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds."""
@@ -107,6 +118,10 @@ class Graphs:
         if name not in self._graphs:
             self._graphs[name] = self._record(work)
         self._graphs[name].replay()
+
+    def forget(self) -> None:
+        """Record everything anew at its next use."""
+        self._graphs.clear()
 
     def _record(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """Libraries set themselves up in a first run, which must not be recorded."""

@@ -115,6 +115,15 @@ class FusedHead:
         readings = self.readings()
         return {"psnr": -10 * math.log10(max(readings["error"], 1e-12)), "entropy": readings["entropy"]}
 
+    def replan(self, steps: int) -> None:
+        """Rates, average and ramps end after `steps` steps now."""
+        old, losses = self.schedule, self.step.losses
+        rates = decaying_rates(steps, self.device, warmup=old.warmup)
+        if self.weights.replan(rates, old.average_steps * steps / old.steps):
+            self._graphs.forget()
+        unlock = round(losses.unlock_steps * steps / losses.steps)
+        self.step.clip_words.copy_(self.clip.words(replace(losses, steps=steps, unlock_steps=unlock)))
+
     def publish(self) -> None:
         """Bring the model's occupancy grid up to date; the weights are there already."""
         self.occupancy.density.copy_(self.densities())

@@ -54,6 +54,7 @@ class FusedTorso:
         self.torso, self.occupancy, self.clip, self.pixels, self.interval = torso, occupancy, clip, pixels, interval
         self.entropy, self.opacity = entropy, opacity
         device = clip.plate.device
+        self.average_share = average_steps / steps
         self.weights = FlatWeights(groups, decaying_rates(steps, device), [], average_steps)
         self.losses = torch.zeros(2, device=device)
         self.done = 0
@@ -80,6 +81,11 @@ class FusedTorso:
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds."""
         return self.weights.tensors()
+
+    def replan(self, steps: int) -> None:
+        """The schedule ends after `steps` steps now."""
+        if self.weights.replan(decaying_rates(steps, self.losses.device), self.average_share * steps):
+            self._graphs.forget()
 
     def publish(self) -> None:
         """Nothing is kept beside the model."""

@@ -1,9 +1,7 @@
-"""The loop of every phase: steps, checkpoints, log and previews."""
+"""The loop of every phase: steps, checkpoints, readings and previews."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,93 +10,87 @@ from torch import Tensor
 from r2talker.progress import Progress
 from r2talker.train.checkpoint import Position, load_stepper, save_checkpoint
 from r2talker.train.config import TrainConfig
-from r2talker.train.phase import Phase, Watcher
+from r2talker.train.diary import Diary
+from r2talker.train.pace import Pace, Stopwatch
+from r2talker.train.phase import Phase, Stepper, Watcher
+
+FIRST_PREVIEW = 2.0
+"""Seconds until the first preview of a phase."""
 
 
 @dataclass
 class Clock:
-    """Says when something is due every `seconds`."""
+    """Says when something is due every `seconds`; with `first`, sooner at the beginning: after `first` seconds, and twice that, ..."""
 
     seconds: float
+    first: float | None = None
+    begun: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
 
     def due(self) -> bool:
         """True once per interval."""
         now = time.monotonic()
-        if now - self.last < self.seconds:
+        wait = self.seconds if self.first is None else min(self.seconds, max(self.first, self.last - self.begun))
+        if now - self.last < wait:
             return False
         self.last = now
         return True
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """Files of a training run inside the avatar's folder."""
+class Run:
+    """What the phases of one training run share; name: identifies dataset and settings."""
 
-    root: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.root / "checkpoint.safetensors"
-
-    def preview(self, phase: str) -> Path:
-        """Latest preview of a phase."""
-        return self.root / f"preview_{phase}.png"
+    name: str
+    config: TrainConfig
+    progress: Progress
+    diary: Diary
+    stopwatch: Stopwatch
+    watcher: Watcher | None = None
 
 
-def run_phase(
-    phase: Phase,
-    folder: RunFolder,
-    config: TrainConfig,
-    run: str,
-    start: int,
-    progress: Progress,
-    log: Callable[[str, float, int], None],
-    watcher: Watcher | None = None,
-) -> None:
-    """Work through `phase` from step `start`; leaves the averaged weights in the model and a checkpoint of the finished phase."""
-    stepper = phase.stepper(config)
-    if start:
-        stepper.restore(load_stepper(folder.checkpoint))
-    checkpoint, preview = Clock(config.checkpoint_seconds), Clock(config.preview_seconds)
+def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pace | None = None) -> None:
+    """Work through `phase`, from the checkpoint at `position` if there is one, in the time of `pace` if there is any.
+
+    Leaves the averaged weights in the model and a checkpoint of the finished phase.
+    """
+    stepper, step = phase.stepper(run.config), 0
+    if position is not None:
+        step = position.step
+        stepper.restore(load_stepper(run.diary.folder.checkpoint))
+        _replan(phase, stepper, position.steps)
+    checkpoint, preview = Clock(run.config.checkpoint_seconds), Clock(run.config.preview_seconds, FIRST_PREVIEW)
 
     def save() -> None:
         stepper.publish()
-        save_checkpoint(folder.checkpoint, Position(run, phase.name, step + 1), phase.model, stepper.tensors())
+        _save(phase, run, step, stepper)
 
     def draw() -> np.ndarray:
         stepper.publish()
         return to_uint8(phase.preview())
 
-    progress.begin(phase.name, phase.steps, done=start)
-    for step in range(start, phase.steps):
+    run.diary.begin(phase.name, phase.steps, run.stopwatch.seconds())
+    run.progress.begin(phase.name, phase.steps, done=step)
+    while step < phase.steps:
         stepper.take(step)
+        step += 1
         scalars: dict[str, float] = {}
-        if step % stepper.log_period == 0 or step + 1 == phase.steps:
+        if (step - 1) % stepper.log_period == 0 or step == phase.steps or (pace is not None and pace.is_over()):
             scalars = stepper.scalars()
-            progress.advance(step + 1, _log_scalars(phase.name, scalars, step, log))
-        if watcher is not None:
-            watcher.step(phase.name, step + 1, phase.steps, scalars, draw, save)
+            _replan(phase, stepper, phase.steps if pace is None else pace.foresee(step) or phase.steps)
+            run.diary.note(scalars, step=step - 1, steps=phase.steps, seconds=run.stopwatch.seconds())
+            run.progress.advance(step, _words(scalars), total=phase.steps)
+        if run.watcher is not None:
+            run.watcher.step(phase.name, step, phase.steps, scalars, draw, save)
         if checkpoint.due():
             save()
         if preview.due():
-            stepper.publish()
-            write_preview(phase, folder)
+            run.diary.show(draw(), step - 1)
     stepper.publish()
     stepper.finish()
-    write_preview(phase, folder)
-    save_checkpoint(folder.checkpoint, Position(run, phase.name, phase.steps), phase.model, None)
-    progress.end(f"{phase.steps} steps")
-
-
-def write_preview(phase: Phase, folder: RunFolder) -> None:
-    """Write the truth beside the current rendering as PNG."""
-    import cv2
-
-    from r2talker.files import write_bytes
-
-    picture = to_uint8(phase.preview())
-    write_bytes(folder.preview(phase.name), cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes())
+    run.diary.show(to_uint8(phase.preview()), step - 1)
+    _save(phase, run, step, None)
+    run.progress.end(f"{step} steps")
 
 
 def to_uint8(picture: Tensor) -> np.ndarray:
@@ -106,7 +98,19 @@ def to_uint8(picture: Tensor) -> np.ndarray:
     return (picture.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def _log_scalars(phase: str, scalars: dict[str, float], step: int, log: Callable[[str, float, int], None]) -> str:
-    for name, value in scalars.items():
-        log(f"{phase}/{name}", value, step)
+def _replan(phase: Phase, stepper: Stepper, steps: int) -> None:
+    if steps != phase.steps:
+        phase.steps = steps
+        stepper.replan(steps)
+
+
+def _save(phase: Phase, run: Run, step: int, stepper: Stepper | None) -> None:
+    """A checkpoint after `step` steps; without a stepper the phase is finished."""
+    # Before the checkpoint: what it has more is cut off again, what it lacked would be missing.
+    run.diary.save()
+    position = Position(run.name, phase.name, step, phase.steps, run.stopwatch.seconds())
+    save_checkpoint(run.diary.folder.checkpoint, position, phase.model, None if stepper is None else stepper.tensors())
+
+
+def _words(scalars: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())

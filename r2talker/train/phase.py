@@ -22,7 +22,10 @@ class StepLoss:
 
 
 class Phase(Protocol):
-    """One entry of the list that training works through."""
+    """What one entry of the list that training works through optimises, by its own loss and schedule.
+
+    steps: how many; under a time budget a guess that `Stepper.replan` corrects.
+    """
 
     name: str
     steps: int
@@ -63,6 +66,10 @@ class Stepper(Protocol):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The opposite of `tensors`; the model has been restored already."""
+        ...
+
+    def replan(self, steps: int) -> None:
+        """The phase is to have `steps` steps now: rates, average and ramps run to that end from here on."""
         ...
 
     def publish(self) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +12,21 @@ from r2talker.avatar_format import AvatarFolder, read_avatar_info
 from r2talker.data.dataset import Dataset, read_dataset
 from r2talker.device import choose_device
 from r2talker.errors import R2TalkerError
+from r2talker.files import remove_partials
 from r2talker.model.method import Method
 from r2talker.progress import Progress, Silent
 from r2talker.train.checkpoint import read_position
 from r2talker.train.config import TrainConfig
-from r2talker.train.loop import RunFolder
+from r2talker.train.diary import RunFolder
 from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.pace import Stopwatch
 from r2talker.train.phase import Watcher
 from r2talker.train.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What training did: the avatar's folder, seconds of this run, whether it was finished already."""
+    """What training did: the avatar's folder, seconds of training over all runs of it, whether it was finished already."""
 
     avatar: Path
     seconds: float
@@ -47,7 +48,7 @@ def train_avatar(
     folder holds an unfinished run or an avatar with other settings (unless `config.restart`).
     """
     config, motion = config or TrainConfig(), motion or MotionTrainingConfig()
-    begun = time.monotonic()
+    stopwatch = Stopwatch()
     chosen, device = methods.get(method), choose_device(config.device)
     data = read_dataset(dataset)
     run, folder, progress = run_name(chosen, data, config, motion), AvatarFolder(avatar), progress or Silent()
@@ -55,10 +56,12 @@ def train_avatar(
         for note in data.notes:
             progress.begin("dataset", 1)
             progress.end(note)
-        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress, watcher)
+        for place in (folder.root, folder.training):
+            remove_partials(place)
+        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress, stopwatch, watcher)
         trainer.train().save(avatar)
-        return TrainReport(avatar, time.monotonic() - begun, current=False)
-    return TrainReport(avatar, time.monotonic() - begun, current=True)
+        return TrainReport(avatar, stopwatch.seconds(), current=False)
+    return TrainReport(avatar, stopwatch.seconds(), current=True)
 
 
 def run_name(method: Method, dataset: Dataset, config: TrainConfig, motion: MotionTrainingConfig) -> str:
@@ -78,6 +81,7 @@ def _is_finished(folder: AvatarFolder, run: str, restart: bool) -> bool:
     if (info is not None and info.provenance.get("run") == run) or restart:
         if restart:
             folder.info.unlink(missing_ok=True)
+            RunFolder(folder.training).page.unlink(missing_ok=True)
             shutil.rmtree(folder.training, ignore_errors=True)
         return not restart
     if info is not None or (position is not None and position.run != run):

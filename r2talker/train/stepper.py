@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from r2talker.model.parameters import ParameterGroup
-from r2talker.train.averaging import WeightAverage
+from r2talker.train.averaging import WeightAverage, decay_of
 from r2talker.train.config import TrainConfig
 from r2talker.train.phase import StepLoss, learning_rate, make_optimizer
 
@@ -41,6 +41,7 @@ class GradientStepper:
         self.groups = phase.groups()
         self.parameters = [parameter for group in self.groups for parameter in group.parameters]
         self.optimizer = make_optimizer(self.groups)
+        self.average_share = config.ema_share
         self.average = WeightAverage(self.parameters, config.ema_share * phase.steps)
         self._scalars: dict[str, Tensor] = {}
 
@@ -76,6 +77,10 @@ class GradientStepper:
         whole = self.optimizer.state_dict()
         whole["state"] = saved
         self.optimizer.load_state_dict(whole)
+
+    def replan(self, steps: int) -> None:
+        self.phase.steps = steps
+        self.average.decay = decay_of(self.average_share * steps)
 
     def publish(self) -> None:
         """Nothing is kept beside the model."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,26 +16,31 @@ from r2talker.data.sound import read_pcm
 from r2talker.drive.life import Track
 from r2talker.drive.log_mel import frame_loudness
 from r2talker.drive.motion import MotionModel, advance_sound
+from r2talker.errors import R2TalkerError
 from r2talker.files import write_json
 from r2talker.model.head import HeadConfig
 from r2talker.model.method import Method
-from r2talker.model.occupancy import GRID_SIZE
 from r2talker.model.talking_head import ModelConfig, TalkingHead
 from r2talker.model.torso import TorsoConfig, torso_grid
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
-from r2talker.train.checkpoint import load_model, read_position
+from r2talker.train.checkpoint import KeptMotion, Position, load_model, read_motion, read_position, save_motion
 from r2talker.train.config import SamplingConfig, TrainConfig
+from r2talker.train.diary import Diary, RunFolder
 from r2talker.train.head import Conditions, HeadPhase
+from r2talker.train.history import read_history
 from r2talker.train.hull import head_hull
-from r2talker.train.loop import RunFolder, run_phase
+from r2talker.train.loop import Run, run_phase
 from r2talker.train.losses import PatchLoss
 from r2talker.train.motion import train_motion
 from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.pace import Pace, Stopwatch, phase_ends
 from r2talker.train.phase import Phase, Watcher
+from r2talker.train.plan import CLOSING_SECONDS, GENERATOR_SHARE, settle
 from r2talker.train.sampling import frame_regions, rehearsal
-from r2talker.train.scalar_log import ScalarLog
+from r2talker.train.showing import Showing, shown_frames
+from r2talker.train.summary import Summary
 from r2talker.train.torso import TorsoPhase
 
 FEATURE = "mel"
@@ -53,6 +59,14 @@ TORSO_RAYS = 4
 """Pixels of a torso step per ray of a head step: a pixel is one sample, a ray is up to sixteen."""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One line of the list that training works through; share: of a time budget, relative to the others'."""
+
+    phase: Phase
+    share: float
+
+
 @dataclass
 class Trainer:
     """One training run of one method on one dataset; `folder` holds its checkpoint, previews and log."""
@@ -65,41 +79,72 @@ class Trainer:
     folder: RunFolder
     run: str
     progress: Progress
+    stopwatch: Stopwatch
     watcher: Watcher | None = None
 
-    def train(self) -> Avatar:
-        """Work through the phases that are not done yet and return the avatar."""
-        torch.manual_seed(self.config.seed)
+    def __post_init__(self) -> None:
         self.dataset = self.dataset.with_cameras_on(self.device)
-        sound = self._sound()
+        self.amounts = settle(self.config, self.dataset.info.size, gpu=self.device.type == "cuda")
+
+    def train(self) -> Avatar:
+        """Work through what is not done yet and return the avatar."""
+        sound, position = self._sound(), read_position(self.folder.checkpoint)
+        self.stopwatch.before = 0.0 if position is None else position.seconds
+        motion = self._motion(sound)
+        history = read_history(self.folder.history, position)
+        history.generator = 0.0 if motion is None else motion.seconds
         pictures = self._pictures()
+        torch.manual_seed(self.config.seed)
         model = TalkingHead(self._model_config(pictures.size), self.method).to(self.device)
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         conditions, unit = self._conditions()
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
-        self._train_phases(model, self._phases(model, pictures, conditions))
-        model.head.take_eye_unit(unit)
-        motion = self._train_motion(sound)
-        return self._avatar(model.eval(), motion, pictures)
-
-    def _train_phases(self, model: TalkingHead, phases: list[Phase]) -> None:
-        position = read_position(self.folder.checkpoint)
         if position is not None:
             load_model(self.folder.checkpoint, model)
-            names = [phase.name for phase in phases]
-            phases = phases[names.index(position.phase) :]
-        write_json(self.folder.root / "settings.json", dataclasses.asdict(self.config))
-        with ScalarLog(self.folder.root / "tensorboard") as log:
-            for phase in phases:
-                start = position.step if position is not None and position.phase == phase.name else 0
-                if start < phase.steps:
-                    run_phase(phase, self.folder, self.config, self.run, start, self.progress, log, self.watcher)
+        write_json(self.folder.root / "settings.json", self._settings())
+        showing = Showing(model, self.dataset, pictures, conditions)
+        summary = Summary(self.folder, self.method.name, self.dataset, self._settings(), str(self.device), history)
+        # The page is there from the start; and drawing it first compiles what the end of a time budget has no time for.
+        summary.start(showing.pairs()[:1])
+        with Diary(self.folder, history, summary.write) as diary:
+            run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher)
+            self._train_phases(self._phases(model, pictures, conditions), run, position)
+        model.eval()
+        summary.finish(showing.pairs(), self.stopwatch.seconds())
+        model.head.take_eye_unit(unit)
+        return self._avatar(model, None if motion is None else motion.model, pictures)
+
+    def _train_phases(self, entries: list[Entry], run: Run, position: Position | None) -> None:
+        names = [entry.phase.name for entry in entries]
+        if position is not None and position.phase not in names:
+            raise R2TalkerError(f"this run stopped in a phase that there is not on {self.device}; go on where it began, or --restart")
+        first = 0 if position is None else names.index(position.phase)
+        for number in range(first, len(entries)):
+            here = position if position is not None and position.phase == names[number] else None
+            if here is None or here.step < here.steps:
+                run_phase(entries[number].phase, run, here, self._pace(entries, number, run.diary.history.generator))
+
+    def _pace(self, entries: list[Entry], number: int, begin: float) -> Pace | None:
+        """When a phase has to be done; None without a time budget."""
+        budget = self.config.seconds
+        if budget is None:
+            return None
+        ends = phase_ends([entry.share for entry in entries], begin, budget - CLOSING_SECONDS)
+        return Pace(self.stopwatch, ends[number])
+
+    def _settings(self) -> dict[str, Any]:
+        """All settings, with what the quality stands for filled in."""
+        return {**dataclasses.asdict(self.config), **dataclasses.asdict(self.amounts)}
 
     def _pictures(self) -> Pictures:
-        frames = [*self.dataset.train, *self.dataset.held_out[:1]]
+        """Training frames, in order, and then the held-out ones that are shown."""
+        frames = [*self.dataset.train, *shown_frames(self.dataset)]
         self.progress.begin("pictures", len(frames))
-        pictures = read_pictures(self.dataset, frames, size=self.config.train_size).to(self.device)
-        self.progress.end(f"{len(frames)} pictures of {pictures.size} x {pictures.size}")
+        pictures = read_pictures(self.dataset, frames, size=self.amounts.train_size).to(self.device)
+        self.progress.end(
+            f"{len(frames)} pictures of {pictures.size} x {pictures.size}; "
+            f"look on in {self.folder.page} and {self.folder.preview('*')}"
+        )
         return pictures
 
     def _model_config(self, size: int) -> ModelConfig:
@@ -112,29 +157,26 @@ class Trainer:
         width = 0 if landmarks else info.features[FEATURE].width
         return ModelConfig(head, self.method.trained_grid, torso, width)
 
-    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions) -> list[Phase]:
-        config, dataset = self.config, self.dataset
-        gpu = self.device.type == "cuda"
-        rays = config.rays or (16384 if gpu else 512)
+    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions) -> list[Entry]:
+        """The list, in order; every phase has its own loss and schedule."""
+        config, dataset, amounts = self.config, self.dataset, self.amounts
         regions = [frame_regions(dataset, pictures, frame) for frame in dataset.train]
         head = HeadPhase(
             model, dataset, pictures, conditions, regions, RenderSettings(), config,
-            steps=config.head_steps or (12000 if gpu else 6000), rays=rays, frames_per_step=config.frames_per_step or 8,
-            occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
-            order=rehearsal(dataset), sampling=config.sampling,
+            steps=amounts.head_steps, rays=amounts.rays, frames_per_step=amounts.frames_per_step,
+            occupancy_cells=amounts.occupancy_cells, order=rehearsal(dataset), sampling=config.sampling,
         )  # fmt: skip
         lips = dataclasses.replace(
             head,
             name="lips",
-            steps=config.lips_steps if config.lips_steps is not None else (2000 if gpu else 0),
+            steps=amounts.lips_steps,
             sampling=LIPS_SAMPLING,
             patches=PatchLoss(config.patch, config.structure, config.edges),
             rate=LIPS_RATE,
         )
-        torso = TorsoPhase(
-            model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 1500), rays=TORSO_RAYS * rays
-        )
-        return [phase for phase in (head, lips, torso) if phase.steps]
+        torso = TorsoPhase(model, dataset, pictures, config, steps=amounts.torso_steps, rays=TORSO_RAYS * amounts.rays)
+        entries = [Entry(head, share=4), Entry(lips, share=1), Entry(torso, share=1)]
+        return [entry for entry in entries if entry.phase.steps]
 
     def _conditions(self) -> tuple[Conditions, float]:
         """What drives the frames, and the usual eye opening of the training frames, in which its eye values are counted.
@@ -154,12 +196,24 @@ class Trainer:
             return None
         return read_pcm(self.dataset.folder.audio)
 
-    def _train_motion(self, sound: Tensor | None) -> MotionModel | None:
-        """The landmark generator of a clip with sound."""
+    def _motion(self, sound: Tensor | None) -> KeptMotion | None:
+        """The landmark generator of a clip with sound, with the seconds of training at its end.
+
+        It comes first, because how long it takes is not known beforehand and the other phases can give way.
+        """
         if sound is None:
             return None
-        data = self.dataset
-        return train_motion(sound, data.displacements, len(data.train), self.motion, self.progress, eye=data.eye)
+        kept = read_motion(self.folder.motion, self.run)
+        if kept is not None:
+            self.stopwatch.before = max(self.stopwatch.before, kept.seconds)
+            return kept
+        data, budget = self.dataset, self.config.seconds
+        most = self.motion.seconds if budget is None else min(self.motion.seconds, budget * GENERATOR_SHARE)
+        config = dataclasses.replace(self.motion, seconds=most)
+        model = train_motion(sound, data.displacements, len(data.train), config, self.progress, eye=data.eye)
+        made = KeptMotion(model, self.stopwatch.seconds())
+        save_motion(self.folder.motion, self.run, made)
+        return made
 
     def _loudness(self, motion: MotionModel | None) -> Tensor | None:
         """How loud the clip is in each frame, in step with the pictures; None for a clip without sound."""
@@ -186,7 +240,7 @@ class Trainer:
                 "run": self.run,
                 "clip": dataclasses.asdict(info.source),
                 "dataset": str(dataset.folder.root),
-                "training": dataclasses.asdict(self.config),
+                "training": self._settings(),
                 "motion": dataclasses.asdict(self.motion),
             },
         )

@@ -1,11 +1,13 @@
 """The loop that every phase runs in, on a phase small enough to know the answer."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,10 +15,13 @@ from torch import nn
 from r2talker.errors import R2TalkerError
 from r2talker.model.parameters import ParameterGroup
 from r2talker.train.averaging import PERIOD, WeightAverage
-from r2talker.train.checkpoint import Position, load_model, read_position
+from r2talker.train.checkpoint import load_model, read_position
 from r2talker.train.config import TrainConfig
-from r2talker.train.loop import RunFolder, run_phase
-from r2talker.train.phase import StepLoss, learning_rate
+from r2talker.train.diary import Diary, RunFolder
+from r2talker.train.history import read_history
+from r2talker.train.loop import Run, run_phase
+from r2talker.train.pace import Stopwatch
+from r2talker.train.phase import StepLoss, Watcher, learning_rate
 from r2talker.train.sampling import step_generator
 from r2talker.train.stepper import GradientStepper
 from tests.tiny import Interrupting, Recorder
@@ -58,30 +63,65 @@ class Regression:
         return torch.full((4, 6, 3), 0.5)
 
 
-class Curve(dict[tuple[str, int], float]):
-    """A log of scalars."""
-
-    def __call__(self, name: str, value: float, step: int) -> None:
-        self[name, step] = value
+Curve = dict[int, float]
+"""Errors by step."""
+Go = Callable[..., Curve]
 
 
-Run = Callable[..., Curve]
+def ignore(previews: Mapping[str, np.ndarray]) -> None:
+    """A page that nobody reads."""
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    def go(phase: Regression, start: int = 0, config: TrainConfig = CONFIG, progress: Recorder | None = None) -> Curve:
-        curve = Curve()
-        run_phase(phase, RunFolder(tmp_path), config, "this run", start, progress or Recorder(), curve)
-        return curve
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "training")
+
+
+@pytest.fixture
+def run(folder: RunFolder) -> Go:
+    """Runs a phase, from the checkpoint in the folder if told so, and returns the errors that were read in this run."""
+
+    def go(
+        phase: Regression,
+        *,
+        resume: bool = False,
+        config: TrainConfig = CONFIG,
+        progress: Recorder | None = None,
+        watcher: Watcher | None = None,
+    ) -> Curve:
+        position = read_position(folder.checkpoint) if resume else None
+        history = read_history(folder.history, position)
+        known = len(history.phases[0].points) if history.phases else 0
+        with Diary(folder, history, ignore) as diary:
+            stopwatch = Stopwatch(0.0 if position is None else position.seconds)
+            run_phase(phase, Run("this run", config, progress or Recorder(), diary, stopwatch, watcher), position)
+        return {int(point["step"]): point["error"] for point in history.phases[0].points[known:]}
 
     return go
 
 
-def test_the_loss_falls_and_is_logged(run: Run) -> None:
+class Saving:
+    """A watcher that asks for a checkpoint after one step."""
+
+    def __init__(self, step: int) -> None:
+        self.wanted = step
+
+    def step(self, phase: str, step: int, steps: int, scalars: Mapping[str, float], draw: Any, save: Any) -> None:
+        if step == self.wanted:
+            save()
+
+
+def where(folder: RunFolder) -> tuple[str, str, int, int]:
+    """Where the checkpoint in the folder stands."""
+    position = read_position(folder.checkpoint)
+    assert position is not None
+    return position.run, position.phase, position.step, position.steps
+
+
+def test_the_loss_falls_and_is_logged(run: Go) -> None:
     curve = run(Regression())
-    assert list(curve) == [("regression/error", step) for step in (0, 20, 40, STEPS - 1)]
-    assert curve["regression/error", STEPS - 1] < curve["regression/error", 0] / 10
+    assert list(curve) == [0, 20, 40, STEPS - 1]
+    assert curve[STEPS - 1] < curve[0] / 10
 
 
 def test_the_learning_rate_falls_to_a_tenth() -> None:
@@ -90,33 +130,32 @@ def test_the_learning_rate_falls_to_a_tenth() -> None:
     assert learning_rate(0.2, 50, 100) == pytest.approx(0.2 / 10**0.5)
 
 
-def test_a_finished_phase_leaves_preview_and_checkpoint(run: Run, tmp_path: Path) -> None:
+def test_a_finished_phase_leaves_preview_and_checkpoint(run: Go, folder: RunFolder) -> None:
     phase = Regression()
     run(phase)
-    assert cv2.imread(str(RunFolder(tmp_path).preview("regression"))).shape == (4, 6, 3)
-    assert read_position(RunFolder(tmp_path).checkpoint) == Position("this run", "regression", STEPS)
+    assert cv2.imread(str(folder.preview("regression"))).shape == (4, 6, 3)
+    assert where(folder) == ("this run", "regression", STEPS, STEPS)
     stored = nn.Linear(3, 2)
-    load_model(RunFolder(tmp_path).checkpoint, stored)
+    load_model(folder.checkpoint, stored)
     assert torch.equal(stored.weight, phase.model.weight)
 
 
 @pytest.mark.parametrize("stop", [21, 41])
-def test_an_interrupted_phase_ends_as_if_it_had_not_been(run: Run, tmp_path: Path, stop: int) -> None:
+def test_an_interrupted_phase_ends_as_if_it_had_not_been(run: Go, folder: RunFolder, stop: int) -> None:
     whole = Regression()
     curve = run(whole)
     with pytest.raises(KeyboardInterrupt):
         run(Regression(), progress=Interrupting("regression", stop))
-    position = read_position(RunFolder(tmp_path).checkpoint)
-    assert position == Position("this run", "regression", stop - 1)
+    assert where(folder) == ("this run", "regression", stop - 1, STEPS)
     again = Regression()
-    load_model(RunFolder(tmp_path).checkpoint, again.model)
-    rest = run(again, start=position.step)
+    load_model(folder.checkpoint, again.model)
+    rest = run(again, resume=True)
     assert again.prepared == list(range(stop - 1, STEPS))
-    assert rest == {key: value for key, value in curve.items() if key[1] >= stop - 1}
+    assert rest == {step: error for step, error in curve.items() if step >= stop - 1}
     assert torch.equal(again.model.weight, whole.model.weight)
 
 
-def test_the_model_is_left_with_averaged_weights(run: Run) -> None:
+def test_the_model_is_left_with_averaged_weights(run: Go) -> None:
     raw, averaged = Regression(), Regression()
     run(raw, config=TrainConfig(ema_share=0))
     run(averaged)
@@ -153,7 +192,7 @@ def test_a_broken_checkpoint_is_refused_by_name(tmp_path: Path, content: bytes) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_watcher_sees_every_step_and_may_draw_and_save(tmp_path: Path) -> None:
+def test_a_watcher_sees_every_step_and_may_draw_and_save(run: Go, folder: RunFolder) -> None:
     seen: list[tuple[int, bool]] = []
 
     class Watching:
@@ -163,9 +202,37 @@ def test_a_watcher_sees_every_step_and_may_draw_and_save(tmp_path: Path) -> None
             if step == 7:
                 assert draw().shape == (4, 6, 3)
                 save()
-                assert read_position(RunFolder(tmp_path).checkpoint) == Position("this run", "regression", 7)
+                assert where(folder) == ("this run", "regression", 7, STEPS)
 
     calm = TrainConfig(checkpoint_seconds=1e9, preview_seconds=1e9)
-    run_phase(Regression(), RunFolder(tmp_path), calm, "this run", 0, Recorder(), Curve(), Watching())
+    run(Regression(), config=calm, watcher=Watching())
     assert [step for step, _ in seen] == list(range(1, STEPS + 1))
     assert [step for step, read in seen if read] == [1, 21, 41, STEPS]
+
+
+def test_what_was_measured_survives_an_interruption(run: Go, folder: RunFolder) -> None:
+    run(Regression())
+    whole = read_history(folder.history, read_position(folder.checkpoint)).phases[0]
+    # Killed in the middle of a step: readings after the checkpoint were taken, and are taken again.
+    late = dataclasses.replace(CONFIG, checkpoint_seconds=1e9)
+    with pytest.raises(KeyboardInterrupt):
+        run(Regression(), config=late, watcher=Saving(25), progress=Interrupting("regression", 41))
+    again = Regression()
+    load_model(folder.checkpoint, again.model)
+    run(again, resume=True)
+    history = read_history(folder.history, read_position(folder.checkpoint))
+    # Begun, gone on, and read again here as if it went on once more.
+    assert history.runs == 3
+    (record,) = history.phases
+    assert [(point["step"], point["error"]) for point in record.points] == [
+        (point["step"], point["error"]) for point in whole.points
+    ]
+    seconds = [point["seconds"] for point in record.points]
+    assert seconds == sorted(seconds)
+
+
+def test_a_broken_history_is_refused_by_name(run: Go, folder: RunFolder) -> None:
+    run(Regression())
+    folder.history.write_text('{"phases": [{"name": "regression"}]}')
+    with pytest.raises(R2TalkerError, match=r"history\.json is unreadable.*--restart"):
+        read_history(folder.history, read_position(folder.checkpoint))

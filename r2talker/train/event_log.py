@@ -1,4 +1,4 @@
-"""Scalars for TensorBoard, written at once and in this thread, so that a full disk stops training with a plain error."""
+"""Scalars and pictures for TensorBoard, written at once and in this thread, so that a full disk stops training with a plain error."""
 
 import os
 import socket
@@ -10,8 +10,8 @@ from types import TracebackType
 from r2talker.errors import R2TalkerError
 
 
-class ScalarLog:
-    """One event file in `folder`; use as a context manager and call it with name, value and step.
+class EventLog:
+    """One event file in `folder`; use as a context manager.
 
     Raises R2TalkerError when the file cannot be written.
     """
@@ -19,7 +19,7 @@ class ScalarLog:
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
 
-    def __enter__(self) -> "ScalarLog":
+    def __enter__(self) -> "EventLog":
         with warnings.catch_warnings():
             # TensorBoard's own imports are not free of deprecation warnings, which are nothing the user can mend.
             warnings.simplefilter("ignore")
@@ -40,13 +40,20 @@ class ScalarLog:
             raise
         return self
 
-    def __call__(self, name: str, value: float, step: int) -> None:
+    def scalar(self, name: str, value: float, step: int) -> None:
         """Add one point of the curve `name`."""
-        summary = self._summary(value=[self._summary.Value(tag=name, simple_value=value)])
-        self._write(self._event(wall_time=time.time(), step=step, summary=summary))
+        self._add(self._summary.Value(tag=name, simple_value=value), step)
+
+    def image(self, name: str, png: bytes, height: int, width: int, step: int) -> None:
+        """Add an RGB picture, coded as PNG, to the row `name`."""
+        coded = self._summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        self._add(self._summary.Value(tag=name, image=coded), step)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._records.close()
+
+    def _add(self, value: object, step: int) -> None:
+        self._write(self._event(wall_time=time.time(), step=step, summary=self._summary(value=[value])))
 
     def _write(self, event: "object") -> None:
         try:

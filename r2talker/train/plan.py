@@ -1,0 +1,63 @@
+"""What a run trains: how much of it, by `--quality`, and for how long, by `--time`."""
+
+from dataclasses import dataclass
+
+from r2talker.train.config import TrainConfig
+
+FRAMES_PER_STEP = 8
+CPU_CELLS, ALL_CELLS = 25000, 128**3
+"""Occupancy cells evaluated per update: on a CPU they cost as much as a step, on a GPU nothing."""
+GENERATOR_SHARE = 1 / 6
+"""Most of a time budget that the landmark generator may take; it needs about 10 s."""
+CLOSING_SECONDS = 1.5
+"""Of a time budget, for what follows the last step: pictures, summary, the avatar's files."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a quality stands for on one kind of device; most_size: largest side of the training pictures, None for the dataset's."""
+
+    most_size: int | None
+    head_steps: int
+    lips_steps: int
+    torso_steps: int
+    rays: int
+
+
+CPU_PRESETS = {
+    "draft": Preset(128, 1500, 0, 500, 512),
+    "standard": Preset(None, 6000, 0, 1500, 512),
+    "high": Preset(None, 20000, 0, 4000, 512),
+}
+GPU_PRESETS = {
+    "draft": Preset(256, 3000, 500, 1000, 16384),
+    "standard": Preset(None, 12000, 2000, 4000, 16384),
+    "high": Preset(None, 40000, 6000, 12000, 16384),
+}
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Settings that `TrainConfig` may leave open, with the values that hold; steps are first guesses under a time budget."""
+
+    train_size: int
+    head_steps: int
+    lips_steps: int
+    torso_steps: int
+    rays: int
+    frames_per_step: int
+    occupancy_cells: int
+
+
+def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
+    """Fill in what `config` leaves open by its quality; what it says itself holds."""
+    preset = (GPU_PRESETS if gpu else CPU_PRESETS)[config.quality]
+    return Amounts(
+        train_size=config.train_size or min(dataset_size, preset.most_size or dataset_size),
+        head_steps=config.head_steps or preset.head_steps,
+        lips_steps=preset.lips_steps if config.lips_steps is None else config.lips_steps,
+        torso_steps=config.torso_steps or preset.torso_steps,
+        rays=config.rays or preset.rays,
+        frames_per_step=config.frames_per_step or FRAMES_PER_STEP,
+        occupancy_cells=config.occupancy_cells or (ALL_CELLS if gpu else CPU_CELLS),
+    )

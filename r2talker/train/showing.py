@@ -1,0 +1,54 @@
+"""Held-out frames beside what the model makes of them, for people to look at; nothing is trained on them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from r2talker.data.dataset import Dataset, Pictures
+from r2talker.model.head import FrameCode
+from r2talker.model.talking_head import TalkingHead
+from r2talker.render.config import RenderSettings
+from r2talker.render.frame import render_frame
+from r2talker.train.head import Conditions
+
+MOST = 4
+"""Held-out frames that are shown."""
+
+
+def shown_frames(dataset: Dataset) -> list[int]:
+    """The first held-out frame, and others evenly spaced over the split; the first of all where nothing is held out."""
+    frames = dataset.held_out or dataset.train[:1]
+    return [frames[k * len(frames) // min(MOST, len(frames))] for k in range(min(MOST, len(frames)))]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A frame, its picture, and the model's of it: head over torso over background."""
+
+    frame: int
+    truth: Float[Tensor, "height width 3"]
+    made: Float[Tensor, "height width 3"]
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What is needed to show the model; `pictures` has the frames to be shown."""
+
+    model: TalkingHead
+    dataset: Dataset
+    pictures: Pictures
+    conditions: Conditions
+
+    @torch.no_grad()
+    def pairs(self) -> list[Pair]:
+        """Every shown frame from its true landmarks (or features) and its true pose."""
+        pictures, head, size = self.pictures, self.model.head, self.pictures.size
+        plate, pairs = pictures.background.float() / 255, []
+        for frame in shown_frames(self.dataset):
+            condition = head.contract.encode(self.conditions.windows[frame : frame + 1])[0]
+            code = FrameCode(condition, self.conditions.eye[frame], head.individual_codes[0])
+            made = render_frame(self.model, self.dataset.camera(frame, size), code, plate, RenderSettings()).rgb
+            pairs.append(Pair(frame, pictures.truth[pictures.index[frame]].float() / 255, made))
+        return pairs
