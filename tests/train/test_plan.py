@@ -1,0 +1,65 @@
+"""What the settings stand for that a user leaves open, and which ones are refused."""
+
+import dataclasses
+
+import pytest
+
+from r2talker.errors import R2TalkerError
+from r2talker.settings import parse_duration
+from r2talker.train.config import TrainConfig
+from r2talker.train.plan import CPU_PRESETS, GPU_PRESETS, settle
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_better_quality_is_more_work(gpu: bool) -> None:
+    draft, standard, high = (settle(TrainConfig(quality=quality), 512, gpu=gpu) for quality in ("draft", "standard", "high"))
+    assert draft.train_size < standard.train_size == high.train_size == 512
+    assert draft.head_steps < standard.head_steps < high.head_steps
+    assert draft.torso_steps < standard.torso_steps < high.torso_steps
+    assert draft.rays <= standard.rays <= high.rays
+
+
+def test_pictures_are_not_blown_up() -> None:
+    assert settle(TrainConfig(quality="draft"), 96, gpu=False).train_size == 96
+    assert settle(TrainConfig(train_size=200, quality="draft"), 96, gpu=False).train_size == 200
+
+
+@pytest.mark.parametrize("quality", ["draft", "standard", "high"])
+@pytest.mark.parametrize("gpu", [False, True])
+def test_what_the_user_says_holds(quality: str, gpu: bool) -> None:
+    said = {"train_size": 77, "head_steps": 11, "torso_steps": 12, "rays": 13, "frames_per_step": 3, "occupancy_cells": 14}
+    assert dataclasses.asdict(settle(TrainConfig(quality=quality, **said), 512, gpu=gpu)) == said  # type: ignore[arg-type]
+
+
+def test_the_presets_are_those_of_the_help() -> None:
+    import inspect
+
+    text = inspect.getsource(TrainConfig)
+    for presets in (CPU_PRESETS, GPU_PRESETS):
+        for name in ("head_steps", "torso_steps"):
+            first, second, third = (getattr(preset, name) for preset in presets.values())
+            assert f"{first}, {second} or {third}" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("5m", 300), ("1h", 3600), ("2m30s", 150), ("1h2m3s", 3723), ("1.5m", 90), (" 5M ", 300), ("0.5h", 1800)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration("time", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", " ", "5", "m", "5 minutes", "30s2m", "-5m", "1.2.3m", "nan", "5mm", "1d"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(R2TalkerError, match="--time must be a duration such as 90s, 5m, 2m30s or 1h, got"):
+        TrainConfig(time=text)
+
+
+def test_time_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(R2TalkerError, match="--time must be at least 5s, got 2s"):
+        TrainConfig(time="2s")
+    for steps in ({"head_steps": 100}, {"torso_steps": 100}):
+        with pytest.raises(R2TalkerError, match=r"--time decides how many steps.*leave out"):
+            TrainConfig(time="5m", **steps)  # type: ignore[arg-type]
+    assert TrainConfig(time="5m", rays=100, quality="high").seconds == 300
+    assert TrainConfig().seconds is None
