@@ -42,11 +42,11 @@ class Showing:
     conditions: Conditions
 
     @torch.no_grad()
-    def pairs(self) -> list[Pair]:
-        """Every shown frame from its true landmarks (or features) and its true pose."""
+    def pairs(self, most: int = MOST) -> list[Pair]:
+        """The first shown frames, from their true landmarks (or features) and their true poses."""
         pictures, head, size = self.pictures, self.model.head, self.pictures.size
         plate, pairs = pictures.background.float() / 255, []
-        for frame in shown_frames(self.dataset):
+        for frame in shown_frames(self.dataset)[:most]:
             condition = head.contract.encode(self.conditions.windows[frame : frame + 1])[0]
             code = FrameCode(condition, self.conditions.eye[frame], head.individual_codes[0])
             made = render_frame(self.model, self.dataset.camera(frame, size), code, plate, RenderSettings()).rgb

@@ -105,7 +105,7 @@ class Trainer:
         showing = Showing(model, self.dataset, pictures, conditions)
         summary = Summary(self.folder, self.method.name, self.dataset, self._settings(), str(self.device), history)
         # The page is there from the start; and drawing it first compiles what the end of a time budget has no time for.
-        summary.start(showing.pairs()[:1])
+        summary.start(showing.pairs(1))
         with Diary(self.folder, history, summary.write) as diary:
             run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher)
             self._train_phases(self._phases(model, pictures, conditions), run, position)

@@ -1,6 +1,8 @@
 """Training by recorded graphs of kernels on a GPU: it learns, stops and goes on, and leaves what the model needs."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,6 +60,30 @@ def test_an_interrupted_run_ends_alike(engine: Callable[[str], FusedEngine], sce
     again.fused.advance(STEPS - STEPS // 2)
     assert int(again.fused.weights.steps) == STEPS
     assert abs(held_out_psnr(again.current_model(), scene) - held_out_psnr(whole.current_model(), scene)) < 1.5
+
+
+@pytest.mark.parametrize("method", ["r2talker", "radnerf"])
+def test_a_run_may_be_planned_anew(engine: Callable[[str], FusedEngine], scene: Clip, method: str) -> None:
+    """Shorter, in the recorded graphs, and longer than there is room, with new ones: it learns on, at the rates of the plan."""
+    trained = engine(method)
+    trained.fused.advance(50)
+    early = held_out_psnr(trained.current_model(), scene)
+    for steps in (STEPS // 2, 4 * STEPS, STEPS):
+        trained.fused.replan(steps)
+        for step in range(trained.fused.done, trained.fused.done + 50):
+            trained.step(step)
+    assert int(trained.fused.weights.steps) == 200
+    assert float(trained.fused.weights.adam.rates[STEPS]) == pytest.approx(0.1, rel=1e-3)
+    assert held_out_psnr(trained.current_model(), scene) > early + 1
+
+
+def test_an_avatar_is_trained_to_the_clock(data: Dataset, tmp_path: Path) -> None:
+    config = TrainConfig(time="20s", rays=4096, device="cuda")
+    report = train_avatar("radnerf", data.folder.root, tmp_path / "a.avatar", config, MOTION)
+    assert 18 < report.seconds < 21.5
+    history = json.loads((tmp_path / "a.avatar" / "training" / "history.json").read_text())
+    for phase in history["phases"]:
+        assert phase["points"][-1]["step"] + 1 == phase["steps"] > 400
 
 
 def test_the_occupancy_is_published_as_the_model_keeps_it(engine: Callable[[str], FusedEngine]) -> None:
