@@ -114,7 +114,9 @@ class TrainConfig:
         if self.time is None:
             return
         if self.head_steps or self.lips_steps or self.torso_steps:
-            raise R2TalkerError("--time decides how many steps there are; leave out --head-steps, --lips-steps and --torso-steps")
+            raise R2TalkerError(
+                "--time decides how many steps there are; leave out --head-steps, --lips-steps and --torso-steps"
+            )
         if parse_duration("time", self.time) < SHORTEST:
             raise R2TalkerError(f"--time must be at least {SHORTEST:g}s, got {self.time}")
 

@@ -117,7 +117,9 @@ class Trainer:
     def _train_phases(self, entries: list[Entry], run: Run, position: Position | None) -> None:
         names = [entry.phase.name for entry in entries]
         if position is not None and position.phase not in names:
-            raise R2TalkerError(f"this run stopped in a phase that there is not on {self.device}; go on where it began, or --restart")
+            raise R2TalkerError(
+                f"this run stopped in a phase that there is not on {self.device}; go on where it began, or --restart"
+            )
         first = 0 if position is None else names.index(position.phase)
         for number in range(first, len(entries)):
             here = position if position is not None and position.phase == names[number] else None

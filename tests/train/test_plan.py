@@ -27,7 +27,10 @@ def test_pictures_are_not_blown_up() -> None:
 @pytest.mark.parametrize("quality", ["draft", "standard", "high"])
 @pytest.mark.parametrize("gpu", [False, True])
 def test_what_the_user_says_holds(quality: str, gpu: bool) -> None:
-    said = {"train_size": 77, "head_steps": 11, "torso_steps": 12, "rays": 13, "frames_per_step": 3, "occupancy_cells": 14}
+    said = {
+        "train_size": 77, "head_steps": 11, "lips_steps": 15, "torso_steps": 12, "rays": 13, "frames_per_step": 3, "occupancy_cells": 14,
+    }  # fmt: skip
+    assert settle(TrainConfig(quality=quality, lips_steps=0), 512, gpu=gpu).lips_steps == 0  # type: ignore[arg-type]
     assert dataclasses.asdict(settle(TrainConfig(quality=quality, **said), 512, gpu=gpu)) == said  # type: ignore[arg-type]
 
 
@@ -36,7 +39,9 @@ def test_the_presets_are_those_of_the_help() -> None:
 
     text = inspect.getsource(TrainConfig)
     for presets in (CPU_PRESETS, GPU_PRESETS):
-        for name in ("head_steps", "torso_steps"):
+        for name in ("head_steps", "lips_steps", "torso_steps"):
+            if not presets["high"].lips_steps and name == "lips_steps":
+                continue
             first, second, third = (getattr(preset, name) for preset in presets.values())
             assert f"{first}, {second} or {third}" in text
 
@@ -58,8 +63,10 @@ def test_what_is_no_duration(text: str) -> None:
 def test_time_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(R2TalkerError, match="--time must be at least 5s, got 2s"):
         TrainConfig(time="2s")
-    for steps in ({"head_steps": 100}, {"torso_steps": 100}):
+    for steps in ({"head_steps": 100}, {"lips_steps": 100}, {"torso_steps": 100}):
         with pytest.raises(R2TalkerError, match=r"--time decides how many steps.*leave out"):
             TrainConfig(time="5m", **steps)  # type: ignore[arg-type]
     assert TrainConfig(time="5m", rays=100, quality="high").seconds == 300
+    # No lips phase is something else than so many steps.
+    assert TrainConfig(time="5m", lips_steps=0).seconds == 300
     assert TrainConfig().seconds is None
