@@ -17,7 +17,7 @@ from r2talker.train.config import TrainConfig
 
 @dataclass(frozen=True)
 class CreateArguments:
-    """Make an avatar of a video in one go: ingest, head, torso, landmark generator, evaluation; goes on where it stopped."""
+    """Make an avatar of a video in one go: ingest, landmark generator, head, lips, torso, evaluation; goes on where it stopped."""
 
     video: Positional[Path]
     """The clip: 20 s to 5 min of one person, head and shoulders, still camera, with sound."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """Train an avatar: head, torso, landmark generator; an interrupted run goes on where it stopped."""
+    """Train an avatar: landmark generator, head, lips, torso; an interrupted run goes on where it stopped."""
 
     method: Annotated[Positional[str], arg(help=METHOD_HELP)]
     dataset: Positional[Path]
