@@ -40,12 +40,12 @@ class TrainConfig:
     train_size: int | None = None
     """Side of the training pictures in pixels; by default that of the dataset, for a draft at most 128 on a CPU and 256 on a GPU."""
     head_steps: int | None = None
-    """Steps of the head; by default as --quality says: 1500, 6000 or 20000 on a CPU, 3000, 12000 or 40000 on a GPU."""
+    """Steps of the head; by default as the quality says: 1500, 6000 or 20000 on a CPU, 3000, 12000 or 40000 on a GPU."""
     lips_steps: int | None = None
-    """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU, and as --quality says
+    """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU, and as the quality says
     on a GPU: 500, 2000 or 6000."""
     torso_steps: int | None = None
-    """Steps of the torso; by default as --quality says: 500, 1500 or 4000 on a CPU, 1000, 4000 or 12000 on a GPU."""
+    """Steps of the torso; by default as the quality says: 500, 1500 or 4000 on a CPU, 1000, 4000 or 12000 on a GPU."""
     rays: int | None = None
     """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 16384 on a GPU."""
     frames_per_step: int | None = None
