@@ -1,5 +1,6 @@
 """What a training run leaves for people to look at while it goes on: curves, previews, `training.html`."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,11 @@ class Diary:
         """A preview of the phase: truth beside rendering."""
         import cv2
 
-        phase = self.history.phases[-1].name
+        record = self.history.phases[-1]
+        phase, (truth, made) = record.name, np.split(picture.astype(np.float64) / 255, 2, axis=1)
+        psnr = -10 * math.log10(max(float(((truth - made) ** 2).mean()), 1e-10))
+        record.previews.append({"step": step, "psnr": psnr})
+        self._log.scalar(f"{phase}/held-out psnr", psnr, step)
         png = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
         write_bytes(self.folder.preview(phase), png)
         height, width = picture.shape[:2]

@@ -13,7 +13,8 @@ class PhaseRecord:
     """Readings of one phase.
 
     steps: as many as it has, or is foreseen to have. begun, ended: seconds of training at its start and at its last reading. points:
-    one entry per reading with `step`, `seconds` of training, and the readings by name.
+    one entry per reading with `step`, `seconds` of training, and the readings by name. previews: `step` and `psnr` (dB, the whole
+    picture) of the held-out frame that previews show.
     """
 
     name: str
@@ -21,6 +22,7 @@ class PhaseRecord:
     begun: float
     ended: float
     points: list[dict[str, float]] = field(default_factory=list)
+    previews: list[dict[str, float]] = field(default_factory=list)
 
     def curve(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of one reading."""
@@ -61,7 +63,10 @@ def read_history(path: Path, position: Position | None) -> History:
         phases = [PhaseRecord(**record) for record in value["phases"]]
         names = [record.name for record in phases]
         phases = phases[: names.index(position.phase) + 1]
-        phases[-1].points = [point for point in phases[-1].points if point["step"] < position.step]
+        last = phases[-1]
+        last.points, last.previews = (
+            [point for point in points if point["step"] < position.step] for points in (last.points, last.previews)
+        )
         return History(phases, value["runs"] + 1, value["generator"])
     except (KeyError, TypeError, ValueError) as error:
         raise R2TalkerError(f"{path} is unreadable ({error}); start again with --restart") from error

@@ -18,7 +18,7 @@ from r2talker.train.diary import RunFolder
 from r2talker.train.history import History, PhaseRecord
 from r2talker.train.showing import Pair
 
-UNITS = {"psnr": "dB, of the step's own rays", "entropy": "bits", "opacity error": "mean squared error of alpha"}
+UNITS = {"psnr": "dB", "entropy": "bits", "opacity error": "mean squared error of alpha"}
 """Units of the readings that have one."""
 
 PAIR_SIDE = 760
@@ -108,7 +108,10 @@ def _curves(record: PhaseRecord) -> str:
     charts = []
     for name in record.readings:
         steps, values = record.curve(name)
-        lines = [Line("reading", steps, values, "raw"), Line("mean of neighbours", steps, _smooth(values), "c1")]
+        lines = [Line("training rays", steps, values, "raw"), Line("mean of neighbours", steps, _smooth(values), "c1")]
+        if name == "psnr":
+            shown = [(preview["step"], preview["psnr"]) for preview in record.previews]
+            lines.append(Line("held-out frame, all of it", [step for step, _ in shown], [psnr for _, psnr in shown], "c2"))
         charts.append(draw_lines(name, UNITS.get(name, ""), lines, across="steps"))
     return f"<h2>{html.escape(record.name.capitalize())}</h2>{''.join(charts)}" if charts else ""
 

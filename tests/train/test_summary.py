@@ -69,7 +69,9 @@ def test_the_page_of_a_run_that_goes_on(summary: Summary) -> None:
     assert "41 of 90" in text
     assert "location.reload" in text
     assert len(page.sources) == 1
-    assert page_file.read_text().count("<polyline") == 2
+    # Readings, their mean, and the held-out frame.
+    assert page_file.read_text().count("<polyline") == 3
+    assert summary.history.phases[0].previews == [{"step": 40, "psnr": 100.0}]
     summary.finish([], 75.0)
     assert "finished in 1 min 15 s" in read_page(page_file)[1]
 
