@@ -9,8 +9,10 @@ CPU_CELLS, ALL_CELLS = 25000, 128**3
 """Occupancy cells evaluated per update: on a CPU they cost as much as a step, on a GPU nothing."""
 GENERATOR_SHARE = 1 / 6
 """Most of a time budget that the landmark generator may take; it needs about 10 s."""
-CLOSING_SECONDS = 1.5
-"""Of a time budget, for what follows the last step: pictures, summary, the avatar's files."""
+CLOSING_SECONDS = 1.0
+"""Of a time budget, for what follows the last step beside pictures: summary, checkpoint, the avatar's files."""
+MOST_CLOSING = 0.1
+"""Of a time budget, for all that follows the last step."""
 
 
 @dataclass(frozen=True)

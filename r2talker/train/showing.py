@@ -13,14 +13,14 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.frame import render_frame
 from r2talker.train.head import Conditions
 
-MOST = 4
+MOST_SHOWN = 4
 """Held-out frames that are shown."""
 
 
 def shown_frames(dataset: Dataset) -> list[int]:
     """The first held-out frame, and others evenly spaced over the split; the first of all where nothing is held out."""
     frames = dataset.held_out or dataset.train[:1]
-    return [frames[k * len(frames) // min(MOST, len(frames))] for k in range(min(MOST, len(frames)))]
+    return [frames[k * len(frames) // min(MOST_SHOWN, len(frames))] for k in range(min(MOST_SHOWN, len(frames)))]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Showing:
     conditions: Conditions
 
     @torch.no_grad()
-    def pairs(self, most: int = MOST) -> list[Pair]:
+    def pairs(self, most: int = MOST_SHOWN) -> list[Pair]:
         """The first shown frames, from their true landmarks (or features) and their true poses."""
         pictures, head, size = self.pictures, self.model.head, self.pictures.size
         plate, pairs = pictures.background.float() / 255, []

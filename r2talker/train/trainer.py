@@ -29,7 +29,7 @@ from r2talker.train.checkpoint import KeptMotion, Position, load_model, read_mot
 from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.diary import Diary, RunFolder
 from r2talker.train.head import Conditions, HeadPhase
-from r2talker.train.history import read_history
+from r2talker.train.history import History, read_history
 from r2talker.train.hull import head_hull
 from r2talker.train.loop import Run, run_phase
 from r2talker.train.losses import PatchLoss
@@ -37,9 +37,9 @@ from r2talker.train.motion import train_motion
 from r2talker.train.motion_config import MotionTrainingConfig
 from r2talker.train.pace import Pace, Stopwatch, phase_ends
 from r2talker.train.phase import Phase, Watcher
-from r2talker.train.plan import CLOSING_SECONDS, GENERATOR_SHARE, settle
+from r2talker.train.plan import CLOSING_SECONDS, GENERATOR_SHARE, MOST_CLOSING, settle
 from r2talker.train.sampling import frame_regions, rehearsal
-from r2talker.train.showing import Showing, shown_frames
+from r2talker.train.showing import MOST_SHOWN, Showing, shown_frames
 from r2talker.train.summary import Summary
 from r2talker.train.torso import TorsoPhase
 
@@ -104,39 +104,46 @@ class Trainer:
         write_json(self.folder.root / "settings.json", self._settings())
         showing = Showing(model, self.dataset, pictures, conditions)
         summary = Summary(self.folder, self.method.name, self.dataset, self._settings(), str(self.device), history)
-        # The page is there from the start; and drawing it first compiles what the end of a time budget has no time for.
+        # The page is there from the start; and what draws it is compiled before the end of a time budget, which has no time for it.
         summary.start(showing.pairs(1))
+        budget = self.config.seconds
+        end = None if budget is None else budget - min(self._closing(showing), MOST_CLOSING * budget)
         with Diary(self.folder, history, summary.write) as diary:
             run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher)
-            self._train_phases(self._phases(model, pictures, conditions), run, position)
+            self._train_phases(self._phases(model, pictures, conditions), run, position, end)
         model.eval()
         summary.finish(showing.pairs(), self.stopwatch.seconds())
         model.head.take_eye_unit(unit)
-        return self._avatar(model, None if motion is None else motion.model, pictures)
+        return self._avatar(model, None if motion is None else motion.model, pictures, history)
 
-    def _train_phases(self, entries: list[Entry], run: Run, position: Position | None) -> None:
+    def _train_phases(self, entries: list[Entry], run: Run, position: Position | None, end: float | None) -> None:
+        """Those that are not done yet; end: seconds of training when the last one has to be, or None."""
         names = [entry.phase.name for entry in entries]
         if position is not None and position.phase not in names:
             raise R2TalkerError(
                 f"this run stopped in a phase that there is not on {self.device}; go on where it began, or --restart"
             )
         first = 0 if position is None else names.index(position.phase)
+        shares, begin = [entry.share for entry in entries], run.diary.history.generator
+        ends = None if end is None else phase_ends(shares, begin, end)
         for number in range(first, len(entries)):
             here = position if position is not None and position.phase == names[number] else None
             if here is None or here.step < here.steps:
-                run_phase(entries[number].phase, run, here, self._pace(entries, number, run.diary.history.generator))
+                pace = None if ends is None else Pace(self.stopwatch, ends[number])
+                run_phase(entries[number].phase, run, here, pace)
 
-    def _pace(self, entries: list[Entry], number: int, begin: float) -> Pace | None:
-        """When a phase has to be done; None without a time budget."""
-        budget = self.config.seconds
-        if budget is None:
-            return None
-        ends = phase_ends([entry.share for entry in entries], begin, budget - CLOSING_SECONDS)
-        return Pace(self.stopwatch, ends[number])
+    def _closing(self, showing: Showing) -> float:
+        """Seconds that a time budget keeps for what follows the last step; pictures take as long as one takes now."""
+        begun = self.stopwatch.seconds()
+        showing.pairs(1)
+        return CLOSING_SECONDS + (MOST_SHOWN + 1) * (self.stopwatch.seconds() - begun)
 
     def _settings(self) -> dict[str, Any]:
-        """All settings, with what the quality stands for filled in."""
-        return {**dataclasses.asdict(self.config), **dataclasses.asdict(self.amounts)}
+        """All settings, with what the quality stands for filled in; under a time budget the numbers of steps are left open."""
+        settings = {**dataclasses.asdict(self.config), **dataclasses.asdict(self.amounts)}
+        if self.config.seconds is None:
+            return settings
+        return {name: None if name.endswith("_steps") else value for name, value in settings.items()}
 
     def _pictures(self) -> Pictures:
         """Training frames, in order, and then the held-out ones that are shown."""
@@ -224,7 +231,7 @@ class Trainer:
         sound = read_pcm(self.dataset.folder.audio)
         return frame_loudness(sound if motion is None else advance_sound(sound, int(motion.sound_lag)))
 
-    def _avatar(self, model: TalkingHead, motion: MotionModel | None, pictures: Pictures) -> Avatar:
+    def _avatar(self, model: TalkingHead, motion: MotionModel | None, pictures: Pictures, history: History) -> Avatar:
         info, dataset = self.dataset.info, self.dataset
         described = AvatarInfo(
             created_by=f"r2talker {r2talker.__version__}",
@@ -243,6 +250,8 @@ class Trainer:
                 "clip": dataclasses.asdict(info.source),
                 "dataset": str(dataset.folder.root),
                 "training": self._settings(),
+                "steps": {record.name: record.steps for record in history.phases},
+                "seconds": round(self.stopwatch.seconds(), 1),
                 "motion": dataclasses.asdict(self.motion),
             },
         )

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from r2talker.avatar_format import AvatarFolder, read_avatar_info
 from r2talker.data.dataset import Dataset
 from r2talker.data.folder import DatasetFolder
 from r2talker.train.config import TrainConfig
 from r2talker.train.diary import Diary, RunFolder
 from r2talker.train.history import History
 from r2talker.train.pace import Stopwatch
-from r2talker.train.plan import CLOSING_SECONDS
+from r2talker.train.plan import CLOSING_SECONDS, CPU_PRESETS
 from r2talker.train.run import train_avatar
-from r2talker.train.showing import MOST, Pair, shown_frames
+from r2talker.train.showing import MOST_SHOWN, Pair, shown_frames
 from r2talker.train.summary import Summary
 from tests.report.page import Page
 from tests.tiny import MOTION, TRAIN_FRAMES, TRAIN_SIZE, Interrupting
@@ -38,7 +39,7 @@ def test_a_finished_run_has_a_page(trained: Callable[[str], Path]) -> None:
         assert words in text
     for words in ("Head", "Torso", "psnr", "entropy", "opacity error", "landmark generator", "steps per second", "grid rate"):
         assert words in text
-    assert len(page.sources) == MOST
+    assert len(page.sources) == MOST_SHOWN
     assert "location.reload" not in text
 
 
@@ -93,7 +94,7 @@ def test_tensorboard_has_the_previews(trained: Callable[[str], Path]) -> None:
 class TestBudget:
     """A clock on which every look costs a twentieth of a second."""
 
-    CONFIG = TrainConfig(train_size=TRAIN_SIZE, rays=64, time="20s", device="cpu", checkpoint_seconds=0)
+    CONFIG = TrainConfig(train_size=TRAIN_SIZE, rays=64, time="20s", device="cpu")
     TICK = 0.05
 
     @pytest.fixture(autouse=True)
@@ -108,25 +109,27 @@ class TestBudget:
     def test_the_phases_share_the_time(self, dataset: DatasetFolder, tmp_path: Path) -> None:
         train_avatar("r2talker", dataset.root, tmp_path / "a.avatar", self.CONFIG, MOTION)
         begin, (head, torso) = self.phases(tmp_path / "a.avatar")
-        end = 20.0 - CLOSING_SECONDS
+        end = 20.0 - CLOSING_SECONDS - (MOST_SHOWN + 1) * self.TICK
         assert 0 < begin < 2
         assert head["ended"] == pytest.approx(begin + 0.8 * (end - begin), abs=4 * self.TICK)
         assert torso["ended"] == pytest.approx(end, abs=4 * self.TICK)
-        settings = json.loads((tmp_path / "a.avatar" / "training" / "settings.json").read_text())
-        assert 20 < head["steps"] < settings["head_steps"]
+        assert 20 < head["steps"] < CPU_PRESETS["standard"].head_steps
+        provenance = read_avatar_info(AvatarFolder(tmp_path / "a.avatar")).provenance
+        assert provenance["steps"] == {"head": head["steps"], "torso": torso["steps"]}
+        assert provenance["training"]["head_steps"] is None
 
     def test_what_is_left_counts_after_an_interruption(self, dataset: DatasetFolder, tmp_path: Path) -> None:
-        folder = tmp_path / "a.avatar"
+        folder, often = tmp_path / "a.avatar", dataclasses.replace(self.CONFIG, checkpoint_seconds=0)
         with pytest.raises(KeyboardInterrupt):
-            train_avatar("r2talker", dataset.root, folder, self.CONFIG, MOTION, Interrupting("head", 41))
+            train_avatar("r2talker", dataset.root, folder, often, MOTION, Interrupting("head", 41))
         stopped = self.phases(folder)[1][0]
         resumed = Interrupting("torso", 21)
         with pytest.raises(KeyboardInterrupt):
-            train_avatar("r2talker", dataset.root, folder, self.CONFIG, MOTION, resumed)
+            train_avatar("r2talker", dataset.root, folder, often, MOTION, resumed)
         # Goes on with the steps that were foreseen then.
         assert ("head", stopped["steps"], 40) in resumed.begun
         train_avatar("r2talker", dataset.root, folder, self.CONFIG, MOTION)
         begin, (head, torso) = self.phases(folder)
-        end = 20.0 - CLOSING_SECONDS
+        end = 20.0 - CLOSING_SECONDS - (MOST_SHOWN + 1) * self.TICK
         assert head["ended"] == pytest.approx(begin + 0.8 * (end - begin), abs=4 * self.TICK)
         assert torso["ended"] == pytest.approx(end, abs=4 * self.TICK)
