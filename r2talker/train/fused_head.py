@@ -26,6 +26,8 @@ from r2talker.train.losses import PatchLoss, patch_loss
 from r2talker.train.recombine import Exchange
 
 SIDE = 128
+UNLOCK_SLACK = 0.05
+"""Change of the steps over which levels come in that a new plan leaves alone, because it costs a recording."""
 
 
 def fused_trains(head: Head, device: torch.device) -> bool:
@@ -95,6 +97,7 @@ class FusedHead:
             torch.cuda.get_device_properties(device).multi_processor_count,
         )  # fmt: skip
         self.done = 0
+        self._unlock_share = losses.unlock_steps / losses.steps
         self._graphs = Graphs(lambda: [*self.weights.changing(), self.density, self.bits])
 
     def advance(self, steps: int = 1) -> None:
@@ -121,8 +124,16 @@ class FusedHead:
         rates = decaying_rates(steps, self.device, warmup=old.warmup)
         if self.weights.replan(rates, old.average_steps * steps / old.steps):
             self._graphs.forget()
-        unlock = round(losses.unlock_steps * steps / losses.steps)
-        self.step.clip_words.copy_(self.clip.words(replace(losses, steps=steps, unlock_steps=unlock)))
+        unlock = round(self._unlock_share * steps)
+        if abs(unlock - losses.unlock_steps) > UNLOCK_SLACK * losses.unlock_steps and self.done < max(
+            unlock, losses.unlock_steps
+        ):
+            # The landmark grid's levels are recorded with their number.
+            self._graphs.forget()
+        else:
+            unlock = losses.unlock_steps
+        self.step.losses = replace(losses, steps=steps, unlock_steps=unlock)
+        self.step.clip_words.copy_(self.clip.words(self.step.losses))
 
     def publish(self) -> None:
         """Bring the model's occupancy grid up to date; the weights are there already."""
