@@ -75,10 +75,12 @@ def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pa
         stepper.take(step)
         step += 1
         scalars: dict[str, float] = {}
-        if (step - 1) % stepper.log_period == 0 or step == phase.steps or (pace is not None and pace.is_over()):
+        regular = (step - 1) % stepper.log_period == 0
+        if regular or step == phase.steps or (pace is not None and pace.is_over()):
             scalars = stepper.scalars()
             _replan(phase, stepper, phase.steps if pace is None else pace.foresee(step) or phase.steps)
-            run.diary.note(scalars, step=step - 1, steps=phase.steps, seconds=run.stopwatch.seconds())
+            if regular or step == phase.steps:
+                run.diary.note(scalars, step=step - 1, steps=phase.steps, seconds=run.stopwatch.seconds())
             run.progress.advance(step, _words(scalars), total=phase.steps)
         if run.watcher is not None:
             run.watcher.step(phase.name, step, phase.steps, scalars, draw, save)

@@ -53,7 +53,7 @@ class Pace:
         then, before = self._marks[0]
         if done == before or now <= then:
             return None
-        return done + max(1, round((self.end - now) * (done - before) / (now - then)))
+        return done + round((self.end - now) * (done - before) / (now - then))
 
 
 def phase_ends(shares: list[float], begin: float, end: float) -> list[float]:
