@@ -130,10 +130,11 @@ def _times(history: History) -> str:
         seconds, done = record.ended - record.begun, int(record.points[-1]["step"]) + 1 if record.points else 0
         rate = f"{done / seconds:.1f}" if seconds > 0 else ""
         rows.append((record.name, f"{done}", _clock(seconds), rate))
-    cells = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    figures = ["".join(f'<td class="figure">{html.escape(cell)}</td>' for cell in row) for _, *row in rows]
+    cells = "".join(f"<tr><td>{html.escape(row[0])}</td>{text}</tr>" for row, text in zip(rows, figures, strict=True))
     runs = "without interruption" if history.runs == 1 else f"in {history.runs} runs"
     return (
-        "<table><tr><th>phase</th><th>steps</th><th>time</th><th>steps per second</th></tr>"
+        '<table class="readings"><tr><th>phase</th><th>steps</th><th>time</th><th>steps per second</th></tr>'
         f'{cells}</table><p class="soft">Trained {runs}; times leave out what was done after the last checkpoint of a run that was stopped.</p>'
     )
 
