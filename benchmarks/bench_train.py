@@ -15,7 +15,7 @@ import torch
 from benchmarks.command import add_methods, conclude, new_parser
 from benchmarks.command import run as run_main
 from benchmarks.fused_engine import FusedEngine
-from benchmarks.models import build_model, encode_codes, frame_code, head_hull, save_model
+from benchmarks.models import NET_RATE, build_model, encode_codes, frame_code, head_hull, save_model
 from benchmarks.scene import HELD_OUT, TRAIN, Clip, make_clip
 from benchmarks.table import Result
 from benchmarks.timing import synchronise
@@ -85,7 +85,7 @@ class PlainEngine:
         occupancy.restrict(head_hull(self.clip, occupancy.centres(), self.settings))
         self.windows = self.clip.windows(self.model.method)
         self.model.head.contract.start(self.windows[list(TRAIN)])
-        self.groups = self.model.head_groups(self.config.grid_rate, self.config.net_rate)
+        self.groups = self.model.head_groups(self.config.grid_rate, NET_RATE)
         self.optimizer = make_optimizer(self.groups)
 
     @property

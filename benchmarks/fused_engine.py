@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int32
 from torch import Tensor
 
-from benchmarks.models import head_hull
+from benchmarks.models import NET_RATE, head_hull
 from benchmarks.scene import FRAMES, TRAIN, Clip
 from r2talker.model.talking_head import TalkingHead
 from r2talker.ops.render_head.cuda import view_words
@@ -45,7 +45,7 @@ class FusedEngine:
             shares=torch.tensor([[shares.anywhere, shares.lips, 0.0]] * frames_per_step, device=self.device),
         )
         nothing = exchange(["face"] * frames_per_step, model.method.drive, self.device)
-        groups = model.head_groups(config.grid_rate, config.net_rate)
+        groups = model.head_groups(config.grid_rate, NET_RATE)
         self.fused = FusedHead(
             model.head, model.occupancy, groups, tensors, windows, clip.eye, nothing, losses, schedule, settings
         )

@@ -24,6 +24,8 @@ from r2talker.render.config import RenderSettings
 from r2talker.train.trainer import coarsened
 from r2talker.types import Camera
 
+NET_RATE = 3e-3
+"""Learning rate of the networks on the scene."""
 SECTOR = 32
 """Bytes that a GPU's cache hands out at a time."""
 TORSO_FROM = 0.4

@@ -40,22 +40,25 @@ class TrainConfig:
     train_size: int | None = None
     """Side of the training pictures in pixels; by default that of the dataset, for a draft at most 128 on a CPU and 256 on a GPU."""
     head_steps: int | None = None
-    """Steps of the head; by default as the quality says: 1500, 6000 or 20000 on a CPU, 3000, 12000 or 40000 on a GPU."""
+    """Steps of the head; by default as the quality says: 1500, 6000 or 20000 on a CPU, 3000, 12000 or 24000 on a GPU."""
     lips_steps: int | None = None
     """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU, and as the quality says
-    on a GPU: 500, 2000 or 6000."""
+    on a GPU: 500, 2000 or 4000."""
     torso_steps: int | None = None
-    """Steps of the torso; by default as the quality says: 500, 1500 or 4000 on a CPU, 1000, 4000 or 12000 on a GPU."""
+    """Steps of the torso; by default as the quality says: 500, 1500 or 4000 on a CPU, 1000, 4000 or 8000 on a GPU."""
     rays: int | None = None
     """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 16384 on a GPU."""
     frames_per_step: int | None = None
     """Frames that a step of the head looks at, which share its rays; by default 8 on a GPU. A CPU looks at one."""
     grid_rate: float = 1e-2
     """Learning rate of the grids at the start; it falls to a tenth."""
-    net_rate: float = 3e-3
-    """Learning rate of the networks at the start; it falls to a tenth."""
+    net_rate: float | None = None
+    """Learning rate of the networks at the start; it falls to a tenth. By default 3e-3; of the head on a GPU, which takes more steps,
+    1e-3 and for a draft 2e-3."""
     warmup: int = 100
     """Steps over which the learning rates rise to their start (on a GPU): large first steps can kill a network."""
+    table: int | None = None
+    """Most rows of a level of the position grid, as a power of two; by default 16, on a GPU with `--quality high` 18."""
     grid_kind: Literal["tiled", "hash"] = "tiled"
     """Index rule of the position grid's fine levels; the reference's `tiled` drops the third coordinate there, and is faster on a CPU."""
     coarse_levels: int = 4
@@ -105,7 +108,7 @@ class TrainConfig:
             "coarse_levels",
         )
         least_none = ("lips_steps", "grid_rate", "net_rate", "structure", "edges", "unlock_share", "entropy", "ambient")
-        require_at_least(self, train_size=16, patch=8, **dict.fromkeys(least_one, 1))
+        require_at_least(self, train_size=16, patch=8, table=8, **dict.fromkeys(least_one, 1))
         require_at_least(self, landmark_noise=0, ema_share=0, **dict.fromkeys(least_none, 0))
         if not self.unlock_share <= 0.9:
             raise R2TalkerError(

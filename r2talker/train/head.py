@@ -40,7 +40,8 @@ class Conditions:
 class HeadPhase:
     """Trains `model.head` on the training split; `order` lists the frames of an epoch, shuffled anew in each.
 
-    patches: rays fill square patches, which are judged as such; the `lips` phase. rate: factor on the learning rates. sampling: where
+    patches: rays fill square patches, which are judged as such; the `lips` phase. net_rate: of the networks at the start; rate: factor
+    on all learning rates. sampling: where
     rays go. frames_per_step counts where kernels run; elsewhere a step looks at one frame.
     """
 
@@ -57,6 +58,7 @@ class HeadPhase:
     occupancy_cells: int
     order: list[int]
     sampling: SamplingConfig
+    net_rate: float
     patches: PatchLoss | None = None
     rate: float = 1.0
     name: str = "head"
@@ -72,7 +74,7 @@ class HeadPhase:
         return GradientStepper(self, config)
 
     def groups(self) -> list[ParameterGroup]:
-        return self.model.head_groups(self.config.grid_rate * self.rate, self.config.net_rate * self.rate)
+        return self.model.head_groups(self.config.grid_rate * self.rate, self.net_rate * self.rate)
 
     def frame_code(self, frame: int, windows: Tensor, code: int) -> FrameCode:
         """The code of one frame from its (possibly noisy) window."""

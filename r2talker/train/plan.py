@@ -17,24 +17,30 @@ MOST_CLOSING = 0.1
 
 @dataclass(frozen=True)
 class Preset:
-    """What a quality stands for on one kind of device; most_size: largest side of the training pictures, None for the dataset's."""
+    """What a quality stands for on one kind of device.
+
+    most_size: largest side of the training pictures, None for the dataset's. net_rate: learning rate of the head's networks at the start.
+    table: log2 of the most rows of a level of the position grid.
+    """
 
     most_size: int | None
     head_steps: int
     lips_steps: int
     torso_steps: int
     rays: int
+    net_rate: float
+    table: int = 16
 
 
 CPU_PRESETS = {
-    "draft": Preset(128, 1500, 0, 500, 512),
-    "standard": Preset(None, 6000, 0, 1500, 512),
-    "high": Preset(None, 20000, 0, 4000, 512),
+    "draft": Preset(128, 1500, 0, 500, 512, 3e-3),
+    "standard": Preset(None, 6000, 0, 1500, 512, 3e-3),
+    "high": Preset(None, 20000, 0, 4000, 512, 3e-3),
 }
 GPU_PRESETS = {
-    "draft": Preset(256, 3000, 500, 1000, 16384),
-    "standard": Preset(None, 12000, 2000, 4000, 16384),
-    "high": Preset(None, 40000, 6000, 12000, 16384),
+    "draft": Preset(256, 3000, 500, 1000, 16384, 2e-3),
+    "standard": Preset(None, 12000, 2000, 4000, 16384, 1e-3),
+    "high": Preset(None, 24000, 4000, 8000, 16384, 1e-3, table=18),
 }
 
 
@@ -49,6 +55,8 @@ class Amounts:
     rays: int
     frames_per_step: int
     occupancy_cells: int
+    net_rate: float
+    table: int
 
 
 def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
@@ -62,4 +70,6 @@ def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
         rays=config.rays or preset.rays,
         frames_per_step=config.frames_per_step or FRAMES_PER_STEP,
         occupancy_cells=config.occupancy_cells or (ALL_CELLS if gpu else CPU_CELLS),
+        net_rate=preset.net_rate if config.net_rate is None else config.net_rate,
+        table=config.table or preset.table,
     )

@@ -22,6 +22,8 @@ from r2talker.train.stepper import GradientStepper
 
 TORSO_SHARE = 0.85
 """Share of rays drawn from the torso's bounding box."""
+NET_RATE = 3e-3
+"""Learning rate of the networks at the start."""
 OPACITY_WEIGHT = 0.1
 """Weight of the squared error of alpha."""
 
@@ -58,7 +60,8 @@ class TorsoPhase:
         return GradientStepper(self, config)
 
     def groups(self) -> list[ParameterGroup]:
-        return self.model.torso_groups(self.config.grid_rate, self.config.net_rate)
+        rate = NET_RATE if self.config.net_rate is None else self.config.net_rate
+        return self.model.torso_groups(self.config.grid_rate, rate)
 
     def prepare(self, step: int) -> None:
         if step % self.config.occupancy_interval == 0:

@@ -160,7 +160,9 @@ class Trainer:
         info = self.dataset.info
         landmarks = self.method.drive.kind == "landmarks"
         # The rendered box is about as wide as the picture: cells of a quarter pixel for the head, of half a pixel for the torso.
-        position = dataclasses.replace(coarsened(self.method.position_grid, 4 * size), kind=self.config.grid_kind, axes=AXES)
+        position = dataclasses.replace(
+            coarsened(self.method.position_grid, 4 * size), kind=self.config.grid_kind, axes=AXES, log2_table=self.amounts.table
+        )
         head = HeadConfig(position, codes=info.train_frames)
         torso = TorsoConfig(coarsened(torso_grid(), 2 * size), codes=info.train_frames)
         width = 0 if landmarks else info.features[FEATURE].width
@@ -174,6 +176,7 @@ class Trainer:
             model, dataset, pictures, conditions, regions, RenderSettings(), config,
             steps=amounts.head_steps, rays=amounts.rays, frames_per_step=amounts.frames_per_step,
             occupancy_cells=amounts.occupancy_cells, order=rehearsal(dataset), sampling=config.sampling,
+            net_rate=amounts.net_rate,
         )  # fmt: skip
         lips = dataclasses.replace(
             head,
