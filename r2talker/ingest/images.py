@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 
 from r2talker.files import write_bytes
-from r2talker.ingest.masks import read_alpha
-from r2talker.ingest.parsing import BACKGROUND, HEAD, NECK, TORSO
+from r2talker.ingest.masks import read_alpha, read_regions
 from r2talker.ingest.pictures import empty_folder, encode, map_ordered, read_clip, read_rgb, write_jpeg
 from r2talker.ingest.step import Step, StepResult, Workspace
 from r2talker.ingest.torso import make_torso
@@ -20,7 +19,7 @@ _TORSO_QUALITY = 80
 def make_images(workspace: Workspace) -> StepResult:
     """Write `gt_imgs/<i>.jpg` and `torso_imgs/<i>.webp` (`.png` on demand); readings: mean bytes of each."""
     folder, size = workspace.folder, workspace.config.size
-    background = read_rgb(folder.background).astype(np.float32)
+    background = np.ascontiguousarray(read_rgb(folder.background))
     empty_folder(folder.ground_truth(0).parent)
     empty_folder(folder.torso(0).parent)
     suffix = ".png" if workspace.config.torso_png else ".webp"
@@ -30,12 +29,11 @@ def make_images(workspace: Workspace) -> StepResult:
     def compose(item: tuple[int, np.ndarray]) -> tuple[int, int]:
         index, rgb = item
         alpha = read_alpha(workspace, index)
-        label = _read_label(folder.parsing(index))
-        over = rgb * alpha[..., None] + background * (1 - alpha[..., None])
-        truth = np.round(over).astype(np.uint8)
+        label = read_regions(folder.parsing(index))
+        truth = cv2.blendLinear(rgb, background, alpha, 1 - alpha)
         write_jpeg(folder.ground_truth(index), truth, _QUALITY)
         torso = make_torso(truth, label, alpha)
-        content = encode(suffix, torso[..., [2, 1, 0, 3]], options)
+        content = encode(suffix, cv2.cvtColor(torso, cv2.COLOR_RGBA2BGRA), options)
         write_bytes(folder.torso(index).with_suffix(suffix), content)
         return folder.ground_truth(index).stat().st_size, len(content)
 
@@ -49,12 +47,6 @@ def make_images(workspace: Workspace) -> StepResult:
         f"{len(sizes)} pictures over the clean background ({truth_bytes} bytes each), as many torsos ({torso_bytes} bytes each)"
     )
     return StepResult(message, {"gt_bytes": truth_bytes, "torso_bytes": torso_bytes})
-
-
-def _read_label(path: Path) -> np.ndarray:
-    """Region numbers from the colours of a parsing picture; two channels tell the four colours apart."""
-    blue, green = (read_rgb(path)[..., channel] > 127 for channel in (2, 1))
-    return np.where(blue, np.where(green, BACKGROUND, HEAD), np.where(green, NECK, TORSO)).astype(np.uint8)
 
 
 def _made(workspace: Workspace) -> list[Path]:

@@ -25,9 +25,11 @@ Result = TypeVar("Result")
 def map_ordered(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map` on as many threads as there are cores; few items are in flight, so memory does not grow with their number.
 
-    OpenCV lets go of Python's lock, hence threads are enough.
+    OpenCV lets go of Python's lock, hence threads are enough. Its own threads rest meanwhile: they would only wait for a core.
     """
     workers = os.cpu_count() or 1
+    own_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -38,6 +40,7 @@ def map_ordered(function: Callable[[Item], Result], items: Iterable[Item]) -> It
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            cv2.setNumThreads(own_threads)
             for future in waiting:
                 future.cancel()
 
@@ -75,8 +78,8 @@ def read_gray(path: Path) -> UInt8[np.ndarray, "height width"]:
 
 
 def write_jpeg(path: Path, rgb: UInt8[np.ndarray, "height width 3"], quality: int) -> None:
-    """Write an RGB picture as an optimised, progressive JPEG."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    """Write an RGB picture as a JPEG with tables of its own; pictures of this size get no smaller by being progressive."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     write_bytes(path, encode(path.suffix, rgb[..., ::-1], options))
 
 
