@@ -9,10 +9,11 @@ adds up no drift. Only fine texture counts: shading stays with the light when th
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 from scipy.interpolate import LinearNDInterpolator
 
 from r2talker.face.topology import BROWS, FACE_OVAL, FACE_POINTS, LEFT_EYE, NOSE_BASE, NOSE_TIP, RIGHT_EYE
@@ -59,6 +60,11 @@ class Surface:
     grid: Float[np.ndarray, "rows columns 3"]
     chosen: tuple[Int[np.ndarray, " points"], Int[np.ndarray, " points"]]
     unit: float
+
+    @cached_property
+    def single(self) -> Float32[np.ndarray, "rows columns 3"]:
+        """The grid in single precision, a ten thousandth of a pixel."""
+        return self.grid.astype(np.float32)
 
     @property
     def places(self) -> Float[np.ndarray, "points 3"]:
@@ -170,14 +176,11 @@ def find_skin(cuts: FaceCuts, surface: Surface, poses: Bundle, confidence: Float
 
 def see_from_front(cuts: FaceCuts, surface: Surface, poses: Bundle, index: int) -> UInt8[np.ndarray, "rows columns"]:
     """One picture's face as the surface shows it in its pose."""
-    camera = surface.grid @ poses.rotation[index].T + poses.translation[index]
-    scale = -cuts.focal / camera[..., 2]
-    left, top = cuts.corner[index]
-    x = camera[..., 0] * scale + (cuts.size / 2 - 0.5 - left)
-    y = cuts.size / 2 - 0.5 - top - camera[..., 1] * scale
-    return cv2.remap(
-        cuts.pictures[index], x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
+    camera = surface.single @ poses.rotation[index].T.astype(np.float32)
+    x, y, z = (camera[..., axis] + np.float32(poses.translation[index, axis]) for axis in range(3))
+    scale = np.float32(-cuts.focal) / z
+    left, top = (np.float32(cuts.size / 2 - 0.5 - edge) for edge in cuts.corner[index])
+    return cv2.remap(cuts.pictures[index], x * scale + left, top - y * scale, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _fine(view: np.ndarray) -> np.ndarray:
