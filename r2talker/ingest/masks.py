@@ -17,7 +17,7 @@ from r2talker.ingest.indexed import encode_indexed, encode_levels
 from r2talker.ingest.landmarks import read_mesh
 from r2talker.ingest.matte import refine_border
 from r2talker.ingest.parsing import COLOURS_BGR, TORSO, PersonColours, fill_polygon, find_parts, learn_person, parse_picture
-from r2talker.ingest.pictures import empty_folder, map_ordered, read_clip, read_gray
+from r2talker.ingest.pictures import map_ordered, prepare_folder, read_clip, read_gray
 from r2talker.ingest.plate import measure_distance, merge_looks
 from r2talker.ingest.step import Step, StepResult, Workspace
 
@@ -46,26 +46,28 @@ class _Learned:
 def make_masks(workspace: Workspace) -> StepResult:
     """Write `parsing/<i>.png` and the soft person masks; readings: the mean share of each region, and camera_drift_px.
 
-    Raises R2TalkerError for a moving camera.
+    A resumed step leaves the masks that are there. Raises R2TalkerError for a moving camera.
     """
     size = workspace.config.size
     meshes = read_mesh(workspace)
-    empty_folder(workspace.folder.parsing(0).parent)
-    empty_folder(alpha_path(workspace, 0).parent)
+    prepare_folder(workspace.folder.parsing(0).parent, keep=workspace.resumed)
+    prepare_folder(alpha_path(workspace, 0).parent, keep=workspace.resumed)
     workspace.progress.begin("masks", len(meshes))
     learned = _learn(workspace, meshes)
     refuse_moving_camera(learned.drift, workspace.video)
 
-    def finish(item: tuple[int, np.ndarray, np.ndarray]) -> np.ndarray:
+    def finish(item: tuple[int, np.ndarray, np.ndarray | None]) -> np.ndarray:
         index, rgb, rough = item
+        if rough is None:
+            return _shares(read_regions(workspace.folder.parsing(index)))
         alpha = refine_border(rgb, refine_mask(rgb, rough, meshes[index]), learned.plate, learned.seen)
         label = parse_picture(rgb, alpha > 0.5, meshes[index], learned.colours)
         write_regions(workspace.folder.parsing(index), label)
         write_bytes(alpha_path(workspace, index), encode_levels(np.round(alpha * _LEVELS).astype(np.uint8)))
-        return np.bincount(label.reshape(-1), minlength=TORSO + 1) / label.size
+        return _shares(label)
 
     share = np.zeros(TORSO + 1)
-    for done, part in enumerate(map_ordered(finish, _smooth_masks(workspace))):
+    for done, part in enumerate(map_ordered(finish, _smooth_masks(workspace, _find_missing(workspace)))):
         share += part
         workspace.progress.advance(done + 1)
     share /= len(meshes)
@@ -128,23 +130,40 @@ def _holes(person: Bool[np.ndarray, "size size"]) -> Bool[np.ndarray, "size size
     return ((areas > 0) & (areas < person.size / 400))[parts]
 
 
-def _smooth_masks(workspace: Workspace) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Number, picture and mask of every picture, each mask averaged with its two neighbours."""
+def _shares(label: UInt8[np.ndarray, "size size"]) -> Float[np.ndarray, " regions"]:
+    return np.bincount(label.reshape(-1), minlength=TORSO + 1) / label.size
+
+
+def _find_missing(workspace: Workspace) -> Bool[np.ndarray, " frames"]:
+    """Which pictures have no masks yet."""
+    there = [
+        workspace.folder.parsing(index).exists() and alpha_path(workspace, index).exists() for index in range(workspace.frames)
+    ]
+    return ~np.array(there)
+
+
+def _smooth_masks(
+    workspace: Workspace, missing: Bool[np.ndarray, " frames"]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+    """Number, picture and mask of every picture, each mask averaged with its two neighbours; None for what is not missing."""
+    needed = np.convolve(missing, np.ones(3), "same") > 0
     crop = tuple(workspace.readings("frames")["crop"])
     before: np.ndarray | None = None
-    held: tuple[int, np.ndarray, np.ndarray] | None = None
+    held: tuple[int, np.ndarray, np.ndarray | None] | None = None
     with PersonSegmenter() as segmenter:
         for index, rgb in enumerate(read_clip(workspace, crop, workspace.config.size)):
-            mask = segmenter.segment(rgb)
+            mask = segmenter.segment(rgb) if needed[index] else None
             if held is not None:
-                yield held[0], held[1], _mix(before, held[2], mask)
+                yield held[0], held[1], _mix(before, held[2], mask) if missing[held[0]] else None
                 before = held[2]
             held = (index, rgb, mask)
     if held is not None:
-        yield held[0], held[1], _mix(before, held[2], None)
+        yield held[0], held[1], _mix(before, held[2], None) if missing[held[0]] else None
 
 
-def _mix(before: np.ndarray | None, now: np.ndarray, after: np.ndarray | None) -> np.ndarray:
+def _mix(before: np.ndarray | None, now: np.ndarray | None, after: np.ndarray | None) -> np.ndarray | None:
+    if now is None:
+        return None
     left, middle, right = _NEIGHBOURS
     return (now if before is None else before) * left + now * middle + (now if after is None else after) * right
 
@@ -170,4 +189,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [*(workspace.folder.parsing(i) for i in frames), *(alpha_path(workspace, i) for i in frames)]
 
 
-STEP = Step("masks", 3, ("frames", "landmarks"), ("size", "seconds"), make_masks, _made)
+STEP = Step("masks", 4, ("frames", "landmarks"), ("size", "seconds"), make_masks, _made)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from r2talker.errors import R2TalkerError
-from r2talker.files import write_bytes
+from r2talker.files import PARTIAL, write_bytes
 from r2talker.ingest.step import FPS, Workspace
 from r2talker.media.read import read_video
 
@@ -45,12 +45,17 @@ def map_ordered(function: Callable[[Item], Result], items: Iterable[Item]) -> It
                 future.cancel()
 
 
-def empty_folder(folder: Path) -> None:
-    """Make `folder` exist and hold nothing, so that pictures of an earlier, longer clip do not stay behind."""
+def prepare_folder(folder: Path, *, keep: bool = False) -> None:
+    """Make `folder` exist and hold nothing, so that pictures of an earlier, longer clip do not stay behind.
+
+    keep: only what a killed run left half-written goes.
+    """
     try:
-        if folder.exists():
+        if folder.exists() and not keep:
             shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for half in folder.glob(PARTIAL):
+            half.unlink()
     except OSError as error:
         raise R2TalkerError(f"cannot write {folder}: {error.strerror or error}; choose another dataset folder") from error
 
