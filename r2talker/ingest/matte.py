@@ -14,6 +14,8 @@ _INSIDE, _OUTSIDE, _CARRY = 5, 9, 4.0
 # Colours less apart than this many levels say nothing, and the rough mask stays.
 _TELLING = 20.0
 _SMOOTHING, _EDGE = 3, 1e-4
+# Rows that are smoothed at once.
+_STRIP = 64
 # Longest side of the grid in which places are looked up: OpenCV's lookups take no longer one.
 _GRID = 1024
 
@@ -65,16 +67,31 @@ def _smooth(
 ) -> Float32[np.ndarray, "size size"]:
     """Take the grain out and keep the strands, by a guided filter (He et al. 2010) round the pixels in doubt.
 
-    Beyond twice the radius from them the mask is even, and the filter would change nothing.
+    Beyond twice the radius from them the mask is even, and the filter would change nothing: it runs in the parts of strips of
+    the picture that are nearer, seeing twice the radius beyond their rims.
     """
-    reach = 4 * radius
-    top, left = max(0, rows.min() - reach), max(0, columns.min() - reach)
-    box = slice(top, rows.max() + reach + 1), slice(left, columns.max() + reach + 1)
-    guide = rgb[box].astype(np.float32)
-    guide *= 1 / 255
-    smooth = cv2.ximgproc.guidedFilter(guide, np.ascontiguousarray(mixed[box]), radius, _EDGE)
-    mixed[box] = np.clip((smooth - 0.05) * np.float32(1 / 0.9), 0, 1)
-    return mixed
+    size, reach = len(rgb), 2 * radius
+    smooth = mixed.copy()
+    for top in range(max(0, rows[0] - reach), min(size, rows[-1] + reach + 1), _STRIP):
+        bottom = min(top + _STRIP, size)
+        first, end = np.searchsorted(rows, [top - reach, bottom + reach])
+        for left, right in _find_runs(columns[first:end], size, reach):
+            part = slice(max(0, top - reach), bottom + reach), slice(max(0, left - reach), right + reach)
+            guide = rgb[part].astype(np.float32)
+            guide *= 1 / 255
+            found = cv2.ximgproc.guidedFilter(guide, np.ascontiguousarray(mixed[part]), radius, _EDGE)
+            own = found[top - part[0].start :, left - part[1].start :][: bottom - top, : right - left]
+            smooth[top:bottom, left:right] = np.clip((own - 0.05) * np.float32(1 / 0.9), 0, 1)
+    return smooth
+
+
+def _find_runs(columns: Int[np.ndarray, " pixels"], size: int, reach: int) -> list[tuple[int, int]]:
+    """Ranges of columns, apart from each other, that hold all given ones with `reach` beside them."""
+    near = np.zeros(size, np.uint8)
+    near[columns] = 1
+    near = cv2.dilate(near[None], np.ones((1, 2 * reach + 1), np.uint8))[0]
+    edges = np.flatnonzero(np.diff(near, prepend=0, append=0))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def carry(
