@@ -170,14 +170,12 @@ def _mix(before: np.ndarray | None, now: np.ndarray | None, after: np.ndarray | 
 
 def _learn(workspace: Workspace, meshes: np.ndarray) -> _Learned:
     """What pictures spread over the clip tell."""
-    wanted = set(np.linspace(0, len(meshes) - 1, _LOOKS).astype(int).tolist())
+    wanted = np.linspace(0, len(meshes) - 1, _LOOKS).astype(int).tolist()
     crop = tuple(workspace.readings("frames")["crop"])
     looks = []
     with PersonSegmenter() as segmenter:
-        for index, rgb in enumerate(read_clip(workspace, crop, workspace.config.size)):
-            if index in wanted:
-                mesh = meshes[index]
-                looks.append((rgb, refine_mask(rgb, segmenter.segment(rgb), mesh), mesh))
+        for index, rgb in zip(wanted, read_clip(workspace, crop, workspace.config.size, wanted), strict=True):
+            looks.append((rgb, refine_mask(rgb, segmenter.segment(rgb), meshes[index]), meshes[index]))
     pictures, empty = np.stack([rgb for rgb, _, _ in looks]), np.stack([alpha < 0.05 for _, alpha, _ in looks])
     plate, seen = merge_looks(pictures, np.stack([measure_distance(look, REFERENCE_SIZE) for look in empty]))
     colours = learn_person([(rgb, alpha > 0.5, mesh) for rgb, alpha, mesh in looks])

@@ -60,12 +60,20 @@ def prepare_folder(folder: Path, *, keep: bool = False) -> None:
         raise R2TalkerError(f"cannot write {folder}: {error.strerror or error}; choose another dataset folder") from error
 
 
-def read_clip(workspace: Workspace, crop: tuple[int, int, int], size: int) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-    """The clip's RGB pictures at 25 fps, cut to the square `crop` (left, top, side) and scaled to `size`."""
+def read_clip(
+    workspace: Workspace, crop: tuple[int, int, int], size: int, wanted: list[int] | None = None
+) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    """The clip's RGB pictures at 25 fps, cut to the square `crop` (left, top, side) and scaled to `size`.
+
+    wanted: numbers of the pictures to read, None = all.
+    """
     left, top, side = crop
     seconds = workspace.config.seconds
-    pictures = read_video(workspace.video, fps=FPS)
-    for picture in pictures if seconds is None else islice(pictures, max(1, round(seconds * FPS))):
+    if wanted is not None:
+        pictures = islice(read_video(workspace.video, fps=FPS, wanted=set(wanted)), len(wanted))
+    else:
+        pictures = islice(read_video(workspace.video, fps=FPS), None if seconds is None else max(1, round(seconds * FPS)))
+    for picture in pictures:
         square = picture[top : top + side, left : left + side]
         if side != size:
             square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_CUBIC)
