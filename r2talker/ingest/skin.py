@@ -39,6 +39,8 @@ _NOISE, _NOISE_AREA, _BEST = 1.5, 8.0, 0.05
 _STEEPEST = 0.4
 _SHARED_ERROR = 6.0
 _TEMPLATE_PICTURES = 200
+# Pictures whose displacements are turned into image points at once.
+_TOGETHER = 256
 _ROOM = 1.1
 
 
@@ -212,15 +214,19 @@ def _as_sightings(
     confidence: Float[np.ndarray, " frames"],
 ) -> Sightings:
     """Displacements in the view (nan: not found) as image points: through the slope of the surface and the camera."""
-    camera = surface.places @ poses.rotation.transpose(0, 2, 1) + poses.translation[:, None]
-    slopes = np.einsum("fij,pjk->fpik", poses.rotation, surface.slopes())
-    inverse = -1 / camera[..., 2]
-    centre = camera[..., :2] * inverse[..., None]
-    by_view = (slopes[..., :2, :] + centre[..., None] * slopes[..., 2:, :]) * inverse[..., None, None]
-    normal = np.cross(slopes[..., 0], slopes[..., 1])
-    facing = np.abs((normal * camera).sum(-1)) / np.linalg.norm(normal, axis=-1) / np.linalg.norm(camera, axis=-1)
-    seen = np.isfinite(moved).all(-1) & (facing > _STEEPEST) & (confidence > 0)[:, None]
-    back = np.linalg.inv(by_view)
-    precision = np.swapaxes(back, -1, -2) @ np.linalg.inv(covariance) @ back
-    points = centre + np.einsum("fpij,fpj->fpi", by_view, np.where(seen[..., None], moved, 0))
-    return Sightings(points, precision * seen[..., None, None], np.full(len(covariance), 1 / _SHARED_ERROR))
+    points, precision = np.empty(moved.shape), np.empty((*moved.shape, 2))
+    sharpness, slopes = np.linalg.inv(covariance), surface.slopes()
+    for start in range(0, len(moved), _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+        camera = surface.places @ poses.rotation[some].transpose(0, 2, 1) + poses.translation[some, None]
+        turned = np.einsum("fij,pjk->fpik", poses.rotation[some], slopes)
+        inverse = -1 / camera[..., 2]
+        centre = camera[..., :2] * inverse[..., None]
+        by_view = (turned[..., :2, :] + centre[..., None] * turned[..., 2:, :]) * inverse[..., None, None]
+        normal = np.cross(turned[..., 0], turned[..., 1])
+        facing = np.abs((normal * camera).sum(-1)) / np.linalg.norm(normal, axis=-1) / np.linalg.norm(camera, axis=-1)
+        seen = np.isfinite(moved[some]).all(-1) & (facing > _STEEPEST) & (confidence[some] > 0)[:, None]
+        back = np.linalg.inv(by_view)
+        precision[some] = np.swapaxes(back, -1, -2) @ sharpness @ back * seen[..., None, None]
+        points[some] = centre + np.einsum("fpij,fpj->fpi", by_view, np.where(seen[..., None], moved[some], 0))
+    return Sightings(points, precision, np.full(len(covariance), 1 / _SHARED_ERROR))
