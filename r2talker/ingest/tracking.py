@@ -362,4 +362,4 @@ def _made(workspace: Workspace) -> list[Path]:
     return [workspace.product(_POSES)]
 
 
-STEP = Step("tracking", 4, ("frames", "landmarks"), ("size", "focal", "seconds"), track_head, _made)
+STEP = Step("tracking", 5, ("frames", "landmarks"), ("size", "focal", "seconds"), track_head, _made)
