@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+PARTIAL = ".*.partial-*"
+"""Names of files that are being written, or were when a run was killed."""
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path` (same suffix); rename it to `path` on success, delete it on failure.

@@ -27,11 +27,13 @@ VERBS = {
 
 # Big temporaries come from the heap and stay there instead of being mapped and unmapped each time, which on Linux makes CPU
 # training up to several times faster; OpenMP's threads sleep at barriers instead of spinning, without which one other busy
-# process slows training tenfold. Both are read when the process starts.
+# process slows training tenfold. The threads of NumPy's own matrix library spin likewise; it has small matrices only. All are
+# read when the process starts.
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "17179869184",
     "OMP_WAIT_POLICY": "passive",
+    "OPENBLAS_NUM_THREADS": "1",
 }
 
 

@@ -15,14 +15,14 @@ _QUALITY = 95
 def make_background(workspace: Workspace) -> StepResult:
     """Write `bc.jpg`; readings: share of the picture that was seen in some frame."""
     size, frames = workspace.config.size, workspace.frames
-    wanted = set(np.linspace(0, frames - 1, min(_LOOKS, frames)).astype(int).tolist())
+    wanted = np.linspace(0, frames - 1, min(_LOOKS, frames)).astype(int).tolist()
+    crop = tuple(workspace.readings("frames")["crop"])
     workspace.progress.begin("background", len(wanted))
     pictures, distances = [], []
-    for index, rgb in enumerate(read_clip(workspace, tuple(workspace.readings("frames")["crop"]), size)):
-        if index in wanted:
-            pictures.append(rgb)
-            distances.append(measure_distance(read_alpha(workspace, index) < 0.05, REFERENCE_SIZE))
-            workspace.progress.advance(len(pictures))
+    for index, rgb in zip(wanted, read_clip(workspace, crop, size, wanted), strict=True):
+        pictures.append(rgb)
+        distances.append(measure_distance(read_alpha(workspace, index) < 0.05, REFERENCE_SIZE))
+        workspace.progress.advance(len(pictures))
     plate, seen = merge_looks(np.stack(pictures), np.stack(distances))
     write_jpeg(workspace.folder.background, fill_unseen(plate, seen), _QUALITY)
     return StepResult(f"background, {seen.mean():.0%} of it seen", {"seen_share": round(float(seen.mean()), 4)})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int, UInt8
 from scipy.ndimage import gaussian_filter
 
 _BINS = 32
@@ -24,8 +24,13 @@ class ColourModel:
 
     def log_likelihood(self, lab: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width"]:
         """Natural log of the density of every pixel, in units of the even density."""
-        index = lab >> _SHIFT
-        return self.table[index[..., 0], index[..., 1], index[..., 2]]
+        return self.table.take(find_bins(lab))
+
+
+def find_bins(lab: UInt8[np.ndarray, "height width 3"]) -> Int[np.ndarray, "height width"]:
+    """Place of every pixel's colour in a model's table, counted along its rows."""
+    lightness, a, b = (channel.astype(np.intp) for channel in cv2.split(lab >> _SHIFT))
+    return (lightness * _BINS + a) * _BINS + b
 
 
 def learn_colours(samples: Sequence[UInt8[np.ndarray, "pixels 3"]], *, shadows: Sequence[float] = (1.0,)) -> ColourModel:

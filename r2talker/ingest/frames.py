@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from r2talker.errors import R2TalkerError
 from r2talker.face.detector import FaceFinder
-from r2talker.ingest.pictures import empty_folder, map_ordered, read_clip, write_jpeg
+from r2talker.ingest.pictures import map_ordered, prepare_folder, read_clip, write_jpeg
 from r2talker.ingest.step import FPS, Step, StepResult, Workspace
 from r2talker.media.read import VideoInfo, probe_video, read_video
 
@@ -36,7 +36,7 @@ def make_frames(workspace: Workspace) -> StepResult:
     info = probe_video(workspace.video)
     boxes, seen = _look(workspace)
     crop = square_around(boxes, info)
-    empty_folder(workspace.folder.frame(0).parent)
+    prepare_folder(workspace.folder.frame(0).parent)
     workspace.progress.begin("frames", seen)
 
     def write(item: tuple[int, np.ndarray]) -> int:

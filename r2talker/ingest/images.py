@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 
 from r2talker.files import write_bytes
-from r2talker.ingest.masks import read_alpha
-from r2talker.ingest.parsing import BACKGROUND, HEAD, NECK, TORSO
-from r2talker.ingest.pictures import empty_folder, encode, map_ordered, read_clip, read_rgb, write_jpeg
+from r2talker.ingest.masks import read_alpha, read_regions
+from r2talker.ingest.pictures import encode, map_ordered, prepare_folder, read_clip, read_rgb, write_jpeg
 from r2talker.ingest.step import Step, StepResult, Workspace
 from r2talker.ingest.torso import make_torso
 
@@ -18,25 +17,30 @@ _TORSO_QUALITY = 80
 
 
 def make_images(workspace: Workspace) -> StepResult:
-    """Write `gt_imgs/<i>.jpg` and `torso_imgs/<i>.webp` (`.png` on demand); readings: mean bytes of each."""
+    """Write `gt_imgs/<i>.jpg` and `torso_imgs/<i>.webp` (`.png` on demand); readings: mean bytes of each.
+
+    A resumed step leaves the pictures that are there.
+    """
     folder, size = workspace.folder, workspace.config.size
-    background = read_rgb(folder.background).astype(np.float32)
-    empty_folder(folder.ground_truth(0).parent)
-    empty_folder(folder.torso(0).parent)
+    background = np.ascontiguousarray(read_rgb(folder.background))
+    prepare_folder(folder.ground_truth(0).parent, keep=workspace.resumed)
+    prepare_folder(folder.torso(0).parent, keep=workspace.resumed)
     suffix = ".png" if workspace.config.torso_png else ".webp"
     options = [cv2.IMWRITE_PNG_COMPRESSION, 6] if workspace.config.torso_png else [cv2.IMWRITE_WEBP_QUALITY, _TORSO_QUALITY]
     workspace.progress.begin("images", workspace.frames)
 
     def compose(item: tuple[int, np.ndarray]) -> tuple[int, int]:
         index, rgb = item
+        target = _torso_path(workspace, index)
+        if target.exists() and folder.ground_truth(index).exists():
+            return folder.ground_truth(index).stat().st_size, target.stat().st_size
         alpha = read_alpha(workspace, index)
-        label = _read_label(folder.parsing(index))
-        over = rgb * alpha[..., None] + background * (1 - alpha[..., None])
-        truth = np.round(over).astype(np.uint8)
+        label = read_regions(folder.parsing(index))
+        truth = cv2.blendLinear(rgb, background, alpha, 1 - alpha)
         write_jpeg(folder.ground_truth(index), truth, _QUALITY)
         torso = make_torso(truth, label, alpha)
-        content = encode(suffix, torso[..., [2, 1, 0, 3]], options)
-        write_bytes(folder.torso(index).with_suffix(suffix), content)
+        content = encode(suffix, cv2.cvtColor(torso, cv2.COLOR_RGBA2BGRA), options)
+        write_bytes(target, content)
         return folder.ground_truth(index).stat().st_size, len(content)
 
     sizes = []
@@ -51,19 +55,13 @@ def make_images(workspace: Workspace) -> StepResult:
     return StepResult(message, {"gt_bytes": truth_bytes, "torso_bytes": torso_bytes})
 
 
-def _read_label(path: Path) -> np.ndarray:
-    """Region numbers from the colours of a parsing picture; two channels tell the four colours apart."""
-    blue, green = (read_rgb(path)[..., channel] > 127 for channel in (2, 1))
-    return np.where(blue, np.where(green, BACKGROUND, HEAD), np.where(green, NECK, TORSO)).astype(np.uint8)
+def _torso_path(workspace: Workspace, index: int) -> Path:
+    return workspace.folder.torso(index).with_suffix(".png" if workspace.config.torso_png else ".webp")
 
 
 def _made(workspace: Workspace) -> list[Path]:
-    folder, frames = workspace.folder, range(workspace.frames)
-    suffix = ".png" if workspace.config.torso_png else ".webp"
-    return [
-        *(folder.ground_truth(i) for i in frames),
-        *(folder.root / "torso_imgs" / f"{i}{suffix}" for i in frames),
-    ]
+    frames = range(workspace.frames)
+    return [*(workspace.folder.ground_truth(i) for i in frames), *(_torso_path(workspace, i) for i in frames)]
 
 
-STEP = Step("images", 2, ("frames", "masks", "background"), ("size", "seconds", "torso_png"), make_images, _made)
+STEP = Step("images", 3, ("frames", "masks", "background"), ("size", "seconds", "torso_png"), make_images, _made)

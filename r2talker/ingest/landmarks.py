@@ -67,7 +67,7 @@ def working_size(workspace: Workspace) -> int:
 
 def read_mesh(workspace: Workspace) -> Float[np.ndarray, "frames 478 3"]:
     """The mesh of every picture: column, row, depth in pixels of the dataset's pictures, unsmoothed, lips refined."""
-    return (read_array(workspace.product(_MESH), "change").cumsum(0) / _STEP).astype(np.float32)
+    return read_array(workspace.product(_MESH), "change").cumsum(0, np.int32) / np.float32(_STEP)
 
 
 def read_seen(workspace: Workspace) -> Bool[np.ndarray, " frames"]:

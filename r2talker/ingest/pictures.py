@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from r2talker.errors import R2TalkerError
-from r2talker.files import write_bytes
+from r2talker.files import PARTIAL, write_bytes
 from r2talker.ingest.step import FPS, Workspace
 from r2talker.media.read import read_video
 
@@ -25,9 +25,11 @@ Result = TypeVar("Result")
 def map_ordered(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map` on as many threads as there are cores; few items are in flight, so memory does not grow with their number.
 
-    OpenCV lets go of Python's lock, hence threads are enough.
+    OpenCV lets go of Python's lock, hence threads are enough. Its own threads rest meanwhile: they would only wait for a core.
     """
     workers = os.cpu_count() or 1
+    own_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -38,26 +40,40 @@ def map_ordered(function: Callable[[Item], Result], items: Iterable[Item]) -> It
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            cv2.setNumThreads(own_threads)
             for future in waiting:
                 future.cancel()
 
 
-def empty_folder(folder: Path) -> None:
-    """Make `folder` exist and hold nothing, so that pictures of an earlier, longer clip do not stay behind."""
+def prepare_folder(folder: Path, *, keep: bool = False) -> None:
+    """Make `folder` exist and hold nothing, so that pictures of an earlier, longer clip do not stay behind.
+
+    keep: only what a killed run left half-written goes.
+    """
     try:
-        if folder.exists():
+        if folder.exists() and not keep:
             shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for half in folder.glob(PARTIAL):
+            half.unlink()
     except OSError as error:
         raise R2TalkerError(f"cannot write {folder}: {error.strerror or error}; choose another dataset folder") from error
 
 
-def read_clip(workspace: Workspace, crop: tuple[int, int, int], size: int) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-    """The clip's RGB pictures at 25 fps, cut to the square `crop` (left, top, side) and scaled to `size`."""
+def read_clip(
+    workspace: Workspace, crop: tuple[int, int, int], size: int, wanted: list[int] | None = None
+) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
+    """The clip's RGB pictures at 25 fps, cut to the square `crop` (left, top, side) and scaled to `size`.
+
+    wanted: numbers of the pictures to read, None = all.
+    """
     left, top, side = crop
     seconds = workspace.config.seconds
-    pictures = read_video(workspace.video, fps=FPS)
-    for picture in pictures if seconds is None else islice(pictures, max(1, round(seconds * FPS))):
+    if wanted is not None:
+        pictures = islice(read_video(workspace.video, fps=FPS, wanted=set(wanted)), len(wanted))
+    else:
+        pictures = islice(read_video(workspace.video, fps=FPS), None if seconds is None else max(1, round(seconds * FPS)))
+    for picture in pictures:
         square = picture[top : top + side, left : left + side]
         if side != size:
             square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_CUBIC)
@@ -75,8 +91,8 @@ def read_gray(path: Path) -> UInt8[np.ndarray, "height width"]:
 
 
 def write_jpeg(path: Path, rgb: UInt8[np.ndarray, "height width 3"], quality: int) -> None:
-    """Write an RGB picture as an optimised, progressive JPEG."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    """Write an RGB picture as a JPEG with tables of its own; pictures of this size get no smaller by being progressive."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     write_bytes(path, encode(path.suffix, rgb[..., ::-1], options))
 
 

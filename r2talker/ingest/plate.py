@@ -24,10 +24,13 @@ def merge_looks(
     seen = most > _DISTANCE
     plate = np.zeros(pictures.shape[1:], np.uint8)
     for row in range(pictures.shape[1]):
-        far = distances[:, row] >= np.maximum(_BELIEVED * most[row], _DISTANCE)
-        values = np.where(far[..., None], pictures[:, row].astype(np.float32), np.nan)
-        values[:, ~seen[row]] = 0
-        plate[row] = np.round(np.nanmedian(values, axis=0))
+        columns = np.flatnonzero(seen[row])
+        far = distances[:, row, columns] >= np.maximum(_BELIEVED * most[row, columns], _DISTANCE)
+        # Looks that do not count stand behind all others.
+        values = np.where(far[..., None], pictures[:, row, columns], np.int16(256))
+        values.sort(axis=0)
+        count, place = far.sum(0), np.arange(len(columns))
+        plate[row, columns] = np.round((values[(count - 1) // 2, place] + values[count // 2, place]) / 2)
     return plate, seen
 
 

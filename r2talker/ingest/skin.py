@@ -9,10 +9,11 @@ adds up no drift. Only fine texture counts: shading stays with the light when th
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 from scipy.interpolate import LinearNDInterpolator
 
 from r2talker.face.topology import BROWS, FACE_OVAL, FACE_POINTS, LEFT_EYE, NOSE_BASE, NOSE_TIP, RIGHT_EYE
@@ -38,6 +39,8 @@ _NOISE, _NOISE_AREA, _BEST = 1.5, 8.0, 0.05
 _STEEPEST = 0.4
 _SHARED_ERROR = 6.0
 _TEMPLATE_PICTURES = 200
+# Pictures whose displacements are turned into image points at once.
+_TOGETHER = 256
 _ROOM = 1.1
 
 
@@ -59,6 +62,11 @@ class Surface:
     grid: Float[np.ndarray, "rows columns 3"]
     chosen: tuple[Int[np.ndarray, " points"], Int[np.ndarray, " points"]]
     unit: float
+
+    @cached_property
+    def single(self) -> Float32[np.ndarray, "rows columns 3"]:
+        """The grid in single precision, a ten thousandth of a pixel."""
+        return self.grid.astype(np.float32)
 
     @property
     def places(self) -> Float[np.ndarray, "points 3"]:
@@ -170,14 +178,11 @@ def find_skin(cuts: FaceCuts, surface: Surface, poses: Bundle, confidence: Float
 
 def see_from_front(cuts: FaceCuts, surface: Surface, poses: Bundle, index: int) -> UInt8[np.ndarray, "rows columns"]:
     """One picture's face as the surface shows it in its pose."""
-    camera = surface.grid @ poses.rotation[index].T + poses.translation[index]
-    scale = -cuts.focal / camera[..., 2]
-    left, top = cuts.corner[index]
-    x = camera[..., 0] * scale + (cuts.size / 2 - 0.5 - left)
-    y = cuts.size / 2 - 0.5 - top - camera[..., 1] * scale
-    return cv2.remap(
-        cuts.pictures[index], x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
+    camera = surface.single @ poses.rotation[index].T.astype(np.float32)
+    x, y, z = (camera[..., axis] + np.float32(poses.translation[index, axis]) for axis in range(3))
+    scale = np.float32(-cuts.focal) / z
+    left, top = (np.float32(cuts.size / 2 - 0.5 - edge) for edge in cuts.corner[index])
+    return cv2.remap(cuts.pictures[index], x * scale + left, top - y * scale, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _fine(view: np.ndarray) -> np.ndarray:
@@ -209,15 +214,19 @@ def _as_sightings(
     confidence: Float[np.ndarray, " frames"],
 ) -> Sightings:
     """Displacements in the view (nan: not found) as image points: through the slope of the surface and the camera."""
-    camera = surface.places @ poses.rotation.transpose(0, 2, 1) + poses.translation[:, None]
-    slopes = np.einsum("fij,pjk->fpik", poses.rotation, surface.slopes())
-    inverse = -1 / camera[..., 2]
-    centre = camera[..., :2] * inverse[..., None]
-    by_view = (slopes[..., :2, :] + centre[..., None] * slopes[..., 2:, :]) * inverse[..., None, None]
-    normal = np.cross(slopes[..., 0], slopes[..., 1])
-    facing = np.abs((normal * camera).sum(-1)) / np.linalg.norm(normal, axis=-1) / np.linalg.norm(camera, axis=-1)
-    seen = np.isfinite(moved).all(-1) & (facing > _STEEPEST) & (confidence > 0)[:, None]
-    back = np.linalg.inv(by_view)
-    precision = np.swapaxes(back, -1, -2) @ np.linalg.inv(covariance) @ back
-    points = centre + np.einsum("fpij,fpj->fpi", by_view, np.where(seen[..., None], moved, 0))
-    return Sightings(points, precision * seen[..., None, None], np.full(len(covariance), 1 / _SHARED_ERROR))
+    points, precision = np.empty(moved.shape), np.empty((*moved.shape, 2))
+    sharpness, slopes = np.linalg.inv(covariance), surface.slopes()
+    for start in range(0, len(moved), _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+        camera = surface.places @ poses.rotation[some].transpose(0, 2, 1) + poses.translation[some, None]
+        turned = np.einsum("fij,pjk->fpik", poses.rotation[some], slopes)
+        inverse = -1 / camera[..., 2]
+        centre = camera[..., :2] * inverse[..., None]
+        by_view = (turned[..., :2, :] + centre[..., None] * turned[..., 2:, :]) * inverse[..., None, None]
+        normal = np.cross(turned[..., 0], turned[..., 1])
+        facing = np.abs((normal * camera).sum(-1)) / np.linalg.norm(normal, axis=-1) / np.linalg.norm(camera, axis=-1)
+        seen = np.isfinite(moved[some]).all(-1) & (facing > _STEEPEST) & (confidence[some] > 0)[:, None]
+        back = np.linalg.inv(by_view)
+        precision[some] = np.swapaxes(back, -1, -2) @ sharpness @ back * seen[..., None, None]
+        points[some] = centre + np.einsum("fpij,fpj->fpi", by_view, np.where(seen[..., None], moved[some], 0))
+    return Sightings(points, precision, np.full(len(covariance), 1 / _SHARED_ERROR))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ SAMPLE_RATE = 16000
 
 @dataclass(frozen=True)
 class Workspace:
-    """What every step gets: the clip, the folder it fills, the settings, and who listens."""
+    """What every step gets: the clip, the folder it fills, the settings, and who listens.
+
+    resumed: the step began before with the same inputs, so the files that it left are whole and need not be made again.
+    """
 
     video: Path
     folder: DatasetFolder
     config: IngestConfig = field(default_factory=IngestConfig)
     progress: Progress = field(default_factory=Silent)
+    resumed: bool = False
 
     def record(self, name: str) -> Path:
         """Where step `name` says what it made."""
@@ -90,31 +94,31 @@ def fingerprint(step: Step, workspace: Workspace, clip: str, needed: Mapping[str
 
 def is_current(step: Step, workspace: Workspace, expected: str) -> bool:
     """Whether the step was finished with this fingerprint and its files are all there."""
-    record = workspace.record(step.name)
-    if not record.exists():
-        return False
+    record = _read_record(step, workspace, expected)
+    return "readings" in record and all(path.exists() for path in step.makes(workspace))
+
+
+def _read_record(step: Step, workspace: Workspace, expected: str) -> dict[str, Any]:
+    """The step's record if it has this fingerprint, else nothing; one without readings is that of a step under way."""
     try:
-        value = read_json(record)
+        value = read_json(workspace.record(step.name))
     except R2TalkerError:
-        return False
-    return (
-        isinstance(value, dict)
-        and value.get("fingerprint") == expected
-        and all(path.exists() for path in step.makes(workspace))
-    )
+        return {}
+    return value if isinstance(value, dict) and value.get("fingerprint") == expected else {}
 
 
 def perform(step: Step, workspace: Workspace, expected: str) -> StepResult:
-    """Run the step and record it; its old record goes first, so that an interruption leaves it undone."""
+    """Run the step and record it: first that it is under way, by which a run that follows an interruption knows what is left."""
     record = workspace.record(step.name)
-    record.unlink(missing_ok=True)
+    resumed = bool(_read_record(step, workspace, expected))
+    about = {"step": step.name, "fingerprint": expected}
+    write_json(record, about)
     began = time.monotonic()
-    result = step.run(workspace)
+    result = step.run(replace(workspace, resumed=resumed))
     write_json(
         record,
         {
-            "step": step.name,
-            "fingerprint": expected,
+            **about,
             "message": result.message,
             "seconds": round(time.monotonic() - began, 2),
             "readings": dict(result.readings),

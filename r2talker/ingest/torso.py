@@ -25,43 +25,65 @@ def make_torso(
     a head that moves leaves no hole. A picture without neck or torso gives what there is.
     """
     scale = len(picture) / REFERENCE_SIZE
+    rows = np.flatnonzero(((label == NECK) | (label == TORSO)).any(1))
+    if not len(rows):
+        return np.zeros((*label.shape, 4), np.uint8)
+    lower = slice(max(0, rows[0] - round((_NECK_ROWS + _NECK_DEPTH) * scale) - _BLUR_KERNEL), None)
+    result = np.zeros((*label.shape, 4), np.uint8)
+    result[lower] = _make_lower(picture[lower], label[lower], alpha[lower], scale)
+    return result
+
+
+def _make_lower(
+    picture: UInt8[np.ndarray, "rows size 3"],
+    label: UInt8[np.ndarray, "rows size"],
+    alpha: Float32[np.ndarray, "rows size"],
+    scale: float,
+) -> UInt8[np.ndarray, "rows size 4"]:
+    """RGBA of the rows of a picture that hold torso, neck, and what is painted on upwards."""
     painted = picture.astype(np.float32)
     neck, torso, head = label == NECK, label == TORSO, label == HEAD
     torso_paint = _paint_up(painted, torso, head, alpha, rows=_TORSO_ROWS, depth=1, scale=scale)
     neck_paint = _paint_up(painted, neck, head, alpha, rows=_NECK_ROWS, depth=_NECK_DEPTH, scale=scale)
-    own = (neck | torso).astype(np.float32) * alpha
-    painted = np.where(neck_paint[..., None], _blur_within(painted, neck_paint | torso_paint | (own > 0.5)), painted)
+    own = np.where(neck | torso, alpha, 0)
+    _blur_within(painted, neck_paint, neck_paint | torso_paint | (own > 0.5))
     opacity = np.round(np.where(neck_paint | torso_paint, 1.0, own) * 255).astype(np.uint8)
-    colour = np.where(opacity[..., None] > 0, np.clip(np.round(painted), 0, 255), 0).astype(np.uint8)
+    colour = np.clip(np.round(painted), 0, 255).astype(np.uint8)
+    colour[opacity == 0] = 0
     return np.dstack([colour, opacity])
 
 
 def _blur_within(
-    picture: Float32[np.ndarray, "size size 3"], region: Bool[np.ndarray, "size size"]
-) -> Float32[np.ndarray, "size size 3"]:
-    """Gaussian blur that sees nothing outside `region`: no colour of the chin runs into the painted neck."""
-    weight = region.astype(np.float32)
+    picture: Float32[np.ndarray, "rows size 3"], where: Bool[np.ndarray, "rows size"], region: Bool[np.ndarray, "rows size"]
+) -> None:
+    """Gaussian blur, in place and only `where`, that sees nothing outside `region`: no colour of the chin runs into the neck."""
+    rows, columns = np.nonzero(where)
+    if not len(rows):
+        return
+    box = tuple(slice(max(0, index.min() - _BLUR_KERNEL), index.max() + _BLUR_KERNEL + 1) for index in (rows, columns))
+    inside, weight = picture[box], region[box].astype(np.float32)
     kernel = (_BLUR_KERNEL, _BLUR_KERNEL)
-    total = cv2.GaussianBlur(picture * weight[..., None], kernel, _BLUR_SIGMA)
-    return total / np.maximum(cv2.GaussianBlur(weight, kernel, _BLUR_SIGMA), 1e-6)[..., None]
+    total = cv2.GaussianBlur(inside * weight[..., None], kernel, _BLUR_SIGMA)
+    blurred = total / np.maximum(cv2.GaussianBlur(weight, kernel, _BLUR_SIGMA), 1e-6)[..., None]
+    inside[where[box]] = blurred[where[box]]
 
 
 def _paint_up(
-    picture: Float32[np.ndarray, "size size 3"],
-    part: Bool[np.ndarray, "size size"],
-    head: Bool[np.ndarray, "size size"],
-    alpha: Float32[np.ndarray, "size size"],
+    picture: Float32[np.ndarray, "rows size 3"],
+    part: Bool[np.ndarray, "rows size"],
+    head: Bool[np.ndarray, "rows size"],
+    alpha: Float32[np.ndarray, "rows size"],
     *,
     rows: int,
     depth: int,
     scale: float,
-) -> Bool[np.ndarray, "size size"]:
+) -> Bool[np.ndarray, "rows size"]:
     """Continue `part` upwards into the head, in place; return where. Rows and depth are those of a 512 picture.
 
     The colour of a column is taken `depth` rows inside the part and averaged with its neighbours, so that one odd pixel does
     not become a streak; see-through pixels hardly count.
     """
-    size = len(picture)
+    size = picture.shape[1]
     where = np.zeros(part.shape, bool)
     columns = np.flatnonzero(part.any(0))
     top = part[:, columns].argmax(0)
@@ -77,9 +99,10 @@ def _paint_up(
     colour[0, columns] = picture[source, columns] * weight[0, columns, None]
     sigma = _STREAK * scale
     colour = cv2.GaussianBlur(colour, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-9)[..., None]
-    for row in range(max(1, round(rows * scale)) + int(inside.max())):
-        target = source - row
-        valid = (target >= 0) & (row >= inside)
-        picture[target[valid], columns[valid]] = colour[0, columns[valid]] * _FADE ** ((row - inside[valid, None]) / scale)
-        where[target[valid], columns[valid]] = True
+    above = np.arange(max(1, round(rows * scale)) + int(inside.max()))[:, None]
+    step, place = np.nonzero((source >= above) & (above >= inside))
+    target, column = source[place] - step, columns[place]
+    fade = (_FADE ** ((step - inside[place]) / scale)).astype(np.float32)
+    picture[target, column] = colour[0, column] * fade[:, None]
+    where[target, column] = True
     return where

@@ -5,7 +5,7 @@ Zero of the clock is the first picture of the clip, so that picture k of `read_v
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,17 +57,20 @@ def probe_video(path: Path) -> VideoInfo:
 
 
 def read_video(
-    path: Path, *, fps: float = 25.0, size: tuple[int, int] | None = None
+    path: Path, *, fps: float = 25.0, size: tuple[int, int] | None = None, wanted: Container[int] | None = None
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Yield RGB pictures at a constant `fps`, one at a time: at k / fps seconds the picture whose own time is nearest.
 
-    size: (width, height) to scale to, None = as stored; rotation metadata is applied. Raises R2TalkerError when the file is
+    size: (width, height) to scale to, None = as stored; rotation metadata is applied. wanted: numbers k of the pictures to
+    yield, None = all; the others are decoded, for those that follow, but cost nothing more. Raises R2TalkerError when the file is
     missing, not a video, or damaged.
     """
     with _opened(path) as container:
         stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
-        for frame in _at_rate(_decoded(container, stream, path), fps, float(stream.average_rate or fps)):
+        for number, frame in enumerate(_at_rate(_decoded(container, stream, path), fps, float(stream.average_rate or fps))):
+            if wanted is not None and number not in wanted:
+                continue
             picture = frame.to_ndarray(format="rgb24")
             if frame.rotation:
                 picture = np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))

@@ -41,13 +41,13 @@ def test_colours_that_say_nothing_leave_the_rough_mask() -> None:
 
 
 def test_colours_are_carried_from_near_first() -> None:
-    picture = np.zeros((SIZE, SIZE, 3), np.float32)
+    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
     picture[:, :64], picture[:, 64:] = 50, 200
     known = np.zeros((SIZE, SIZE), bool)
     known[:, :20], known[:, 108:] = True, True
-    carried = carry(picture, known, 2.0)
-    assert carried[64, 22, 0] == pytest.approx(50, abs=2)
-    assert carried[64, 105, 0] == pytest.approx(200, abs=2)
+    carried = carry(picture, known, 2.0, np.array([64, 64]), np.array([22, 105]))
+    assert carried[0] == pytest.approx([50] * 3, abs=2)
+    assert carried[1] == pytest.approx([200] * 3, abs=2)
 
 
 def make_looks(shift: int) -> tuple[np.ndarray, np.ndarray]:

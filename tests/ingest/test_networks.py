@@ -11,8 +11,9 @@ from r2talker.data.folder import DatasetFolder
 from r2talker.errors import R2TalkerError
 from r2talker.face.bisenet import BiSeNet
 from r2talker.ingest.config import IngestConfig
+from r2talker.ingest.masks import read_regions
 from r2talker.ingest.networks.models import Models, find_models, open_detector
-from r2talker.ingest.networks.parsing import name_regions, read_regions
+from r2talker.ingest.networks.parsing import name_regions
 from r2talker.ingest.parsing import BACKGROUND, HEAD, NECK, TORSO
 from r2talker.ingest.pipeline import run_steps
 from r2talker.ingest.step import Workspace

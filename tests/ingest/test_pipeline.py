@@ -2,7 +2,11 @@
 
 import errno
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from r2talker.errors import R2TalkerError
 from r2talker.files import read_json
 from r2talker.ingest import pipeline
 from r2talker.ingest.config import IngestConfig
+from r2talker.ingest.masks import alpha_path
 from r2talker.ingest.pipeline import STEPS, run_steps
 from r2talker.ingest.step import Workspace
 from r2talker.progress import Silent
@@ -87,6 +92,60 @@ def test_an_interrupted_run_is_unfinished_and_goes_on(workspace: Workspace) -> N
     assert not workspace.folder.info.exists()
     assert run_steps(wider) == AFTER_TRACKING
     assert workspace.folder.info.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from r2talker.data.folder import DatasetFolder
+from r2talker.ingest.config import IngestConfig
+from r2talker.ingest.masks import alpha_path
+from r2talker.ingest.pipeline import run_steps
+from r2talker.ingest.step import Workspace
+from r2talker.progress import Silent
+
+class Killing(Silent):
+    def begin(self, name, total, *, done=0):
+        self.name = name
+
+    def advance(self, done, note=""):
+        if self.name == sys.argv[1] and done == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+run_steps(Workspace(Path(sys.argv[2]), DatasetFolder(Path(sys.argv[3])), IngestConfig(size=int(sys.argv[4])), Killing()))
+"""
+
+
+@pytest.mark.parametrize("step", ["masks", "images"])
+def test_a_killed_step_goes_on_in_its_middle(workspace: Workspace, step: str) -> None:
+    folder = workspace.folder
+    names = {"masks": [folder.parsing, partial(alpha_path, workspace)], "images": [folder.ground_truth, folder.torso]}[step]
+    pairs = [[name(index) for name in names] for index in range(workspace.frames)]
+    before = {path: path.read_bytes() for pair in pairs for path in pair}
+    record = read_json(workspace.record(step))
+    workspace.record(step).unlink()
+    process = subprocess.run([sys.executable, "-c", KILLED, step, workspace.video, folder.root, str(SIZE)], check=False)
+    assert process.returncode == -signal.SIGKILL
+    # A picture that lacks one of its files is made again, both of them.
+    made = [pair for pair in pairs if all(path.exists() for path in pair)]
+    times = {path: path.stat().st_mtime_ns for pair in made for path in pair}
+    assert 20 <= len(made) < workspace.frames - 10
+    half_written = pairs[3][0].with_name(".3.partial-1.png")
+    half_written.write_bytes(b"half")
+    assert run_steps(workspace)[0] == step
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert {path: path.read_bytes() for path in before} == before
+    assert read_json(workspace.record(step))["readings"] == record["readings"]
+    assert not half_written.exists()
+
+
+def test_what_other_inputs_left_is_not_taken_over(workspace: Workspace) -> None:
+    path = workspace.folder.torso(5)
+    content = path.read_bytes()
+    path.write_bytes(b"of an older clip")
+    workspace.record("images").write_text('{"step": "images", "fingerprint": "of an older clip"}')
+    assert run_steps(workspace)[0] == "images"
+    assert path.read_bytes() == content
 
 
 def test_a_full_disk_leaves_nothing_that_counts_as_done(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,12 @@ def test_pictures_come_at_the_wanted_rate_and_at_their_own_time(tmp_path: Path, 
     assert np.abs(late).max() <= 0.5 / own + GREY_AFTER_H264 / 200 * 4
 
 
+def test_only_the_wanted_pictures_come(tmp_path: Path) -> None:
+    write_greys(tmp_path / "a.mp4", [20 + 10 * k for k in range(20)], 25.0)
+    greys = np.array([picture.mean() for picture in read_video(tmp_path / "a.mp4", wanted={3, 4, 17})])
+    assert greys == pytest.approx([50, 60, 190], abs=GREY_AFTER_H264)
+
+
 def test_pictures_are_scaled_on_demand(tmp_path: Path) -> None:
     write_greys(tmp_path / "a.mp4", [90] * 3, 25.0)
     pictures = list(read_video(tmp_path / "a.mp4", size=(32, 20)))

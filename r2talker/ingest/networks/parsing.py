@@ -5,18 +5,16 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
 from r2talker.device import choose_device
 from r2talker.face.bisenet import CLASSES, load_bisenet, parse_faces
-from r2talker.files import write_bytes
-from r2talker.ingest.masks import read_alpha
+from r2talker.ingest.masks import read_alpha, read_regions, write_regions
 from r2talker.ingest.networks.models import find_models
-from r2talker.ingest.parsing import BACKGROUND, COLOURS_BGR, HEAD, NECK, TORSO
-from r2talker.ingest.pictures import encode, read_clip, read_rgb
+from r2talker.ingest.parsing import BACKGROUND, HEAD, NECK, TORSO
+from r2talker.ingest.pictures import read_clip
 from r2talker.ingest.step import Step, StepResult, Workspace
 
 _AT_ONCE = 4
@@ -59,17 +57,12 @@ def _parse_again(workspace: Workspace, weights: Path, result: StepResult) -> Ste
         for (index, _), found in zip(batch, classes, strict=True):
             path = workspace.folder.parsing(index)
             label = name_regions(found, read_alpha(workspace, index), read_regions(path))
-            write_bytes(path, encode(".png", COLOURS_BGR[label], [cv2.IMWRITE_PNG_COMPRESSION, 9]))
+            write_regions(path, label)
             share += np.bincount(label.reshape(-1), minlength=TORSO + 1) / label.size / workspace.frames
         workspace.progress.advance(batch[-1][0] + 1)
     names = ("background", "head", "neck", "torso")
     readings = {f"{name}_share": round(float(value), 4) for name, value in zip(names, share, strict=True)}
     return StepResult(f"{result.message}; regions by {weights.name}", {**result.readings, **readings})
-
-
-def read_regions(path: Path) -> UInt8[np.ndarray, "size size"]:
-    """Region numbers of a parsing picture."""
-    return (read_rgb(path)[..., None, ::-1] == COLOURS_BGR).all(-1).argmax(-1).astype(np.uint8)
 
 
 def _batches(clip: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
