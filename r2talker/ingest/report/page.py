@@ -138,7 +138,7 @@ def _shorten(text: str) -> str:
 
 STEP = Step(
     "report",
-    1,
+    2,
     (
         "frames",
         "audio",
