@@ -85,6 +85,9 @@ def _quality(workspace: Workspace) -> dict[str, float]:
     drift = workspace.readings("masks")["camera_drift_px"]
     if drift is not None:
         quality["camera_drift_px"] = drift
+    steadied = workspace.readings("frames")["steadied_px"]
+    if steadied is not None:
+        quality["camera_steadied_px"] = steadied
     return {name: float(value) for name, value in quality.items()}
 
 

@@ -5,7 +5,6 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,8 +14,8 @@ from jaxtyping import UInt8
 
 from r2talker.errors import R2TalkerError
 from r2talker.files import write_bytes
-from r2talker.ingest.step import FPS, Workspace
-from r2talker.media.read import read_video
+from r2talker.ingest.steady import read_steady
+from r2talker.ingest.step import Workspace
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,11 +52,9 @@ def empty_folder(folder: Path) -> None:
 
 
 def read_clip(workspace: Workspace, crop: tuple[int, int, int], size: int) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-    """The clip's RGB pictures at 25 fps, cut to the square `crop` (left, top, side) and scaled to `size`."""
+    """The clip's RGB pictures at 25 fps, steadied where the camera moved, cut to the square `crop` (left, top, side) and scaled to `size`."""
     left, top, side = crop
-    seconds = workspace.config.seconds
-    pictures = read_video(workspace.video, fps=FPS)
-    for picture in pictures if seconds is None else islice(pictures, max(1, round(seconds * FPS))):
+    for picture in read_steady(workspace):
         square = picture[top : top + side, left : left + side]
         if side != size:
             square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_CUBIC)

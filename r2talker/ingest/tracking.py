@@ -34,7 +34,7 @@ _SPREAD = np.array([0.004, 0.004, 0.003])
 # The same once the skin is compared, in the order of the errors of a mesh's depth; and how little the mesh says then: its errors
 # go with the pose, and it halves the nodding of a drawn head.
 _SKIN_SPREAD = np.array([0.002, 0.002, 0.004])
-_SKIN_ROUNDS, _MESH_SHARE = 3, 0.001
+_SKIN_ROUNDS, _MESH_SHARE = 3, 0.003
 # Degrees of turning (standard deviation) from which on the net's own turning tells how deep the face is.
 _TELLING_TURN = 2.0
 
@@ -165,8 +165,8 @@ def _trust_as_it_fits(skin: Sightings, bundle: Bundle) -> Sightings:
     residual = find_residual(skin, bundle)
     squares = np.einsum("fpi,fpij,fpj->fp", residual, skin.precision, residual)
     known = skin.precision[..., 0, 0] > 0
-    often = known.any(0)
-    typical = np.zeros(len(often))
+    often = np.asarray(known.any(0))
+    typical = np.zeros(known.shape[1])
     typical[often] = np.nanmedian(np.where(known, squares, np.nan)[:, often], axis=0)
     # The median of a chi-square distribution of two degrees of freedom is 2 ln 2.
     excess = np.maximum(1.0, typical / (2 * np.log(2)))
@@ -305,8 +305,8 @@ def _fit_depth(shape: Float[np.ndarray, "rigid 3"], known: Float[np.ndarray, "ri
 def _in_head_frame(track: HeadTrack, shape: Float[np.ndarray, "478 3"]) -> HeadTrack:
     """Move, turn and scale the head's frame so that its rest shape stands as docs/conventions.md says.
 
-    Its size is the mean of what the corners and the irises of the eyes say. x runs along the outer corners; the line from the base of the nose to its root leans back from y by a fixed angle, as it
-    does in a face that looks straight ahead.
+    Its size is the mean of what the corners and the irises of the eyes say. x runs along the outer corners; the line from the
+    base of the nose to its root leans back from y by a fixed angle, as it does in a face that looks straight ahead.
     """
     left, right = shape[list(OUTER_EYE_CORNERS)]
     x = (right - left) / np.linalg.norm(right - left)
