@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from r2talker.face.segmenter import PersonSegmenter
 from r2talker.face.topology import FACE_OVAL
 from r2talker.files import write_bytes
 from r2talker.ingest.camera import measure_drift, refuse_moving_camera
 from r2talker.ingest.config import REFERENCE_SIZE
 from r2talker.ingest.landmarks import read_mesh
 from r2talker.ingest.matte import refine_border
+from r2talker.ingest.networks.models import open_segmenter
 from r2talker.ingest.parsing import COLOURS_BGR, TORSO, PersonColours, fill_polygon, learn_person, parse_picture
 from r2talker.ingest.pictures import empty_folder, encode, map_ordered, read_clip, read_gray
 from r2talker.ingest.plate import measure_distance, merge_looks
@@ -116,7 +116,7 @@ def _smooth_masks(workspace: Workspace) -> Iterator[tuple[int, np.ndarray, np.nd
     crop = tuple(workspace.readings("frames")["crop"])
     before: np.ndarray | None = None
     held: tuple[int, np.ndarray, np.ndarray] | None = None
-    with PersonSegmenter() as segmenter:
+    with open_segmenter(workspace.config.model_dir) as segmenter:
         for index, rgb in enumerate(read_clip(workspace, crop, workspace.config.size)):
             mask = segmenter.segment(rgb)
             if held is not None:
@@ -137,7 +137,7 @@ def _learn(workspace: Workspace, meshes: np.ndarray) -> _Learned:
     wanted = set(np.linspace(0, len(meshes) - 1, _LOOKS).astype(int).tolist())
     crop = tuple(workspace.readings("frames")["crop"])
     looks = []
-    with PersonSegmenter() as segmenter:
+    with open_segmenter(workspace.config.model_dir) as segmenter:
         for index, rgb in enumerate(read_clip(workspace, crop, workspace.config.size)):
             if index in wanted:
                 mesh = meshes[index]
