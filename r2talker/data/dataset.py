@@ -61,6 +61,11 @@ class Dataset:
         return range(self.info.train_frames)
 
     @property
+    def kept(self) -> list[int]:
+        """Training frames that show their own content, and always the first: rendered pictures take its individual code."""
+        return [frame for frame in self.train if frame == 0 or self.numbers[frame] == frame]
+
+    @property
     def held_out(self) -> range:
         """Frames of the held-out split, contiguous after the training split."""
         return range(self.info.train_frames, self.info.frames)

@@ -106,6 +106,11 @@ class DatasetFolder:
         return png if png.exists() else png.with_suffix(".webp")
 
     @property
+    def eyes(self) -> Path:
+        """float32 [frames, 2, 3]: of the left and the right eye, gaze across, gaze up, opening, in widths of the eye."""
+        return self.root / "eyes.npy"
+
+    @property
     def background(self) -> Path:
         return self.root / "bc.jpg"
 

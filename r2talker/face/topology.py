@@ -31,6 +31,13 @@ _LEFT_OUTLINE = (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 
 FACE_OVAL = _RIGHT_OUTLINE + _LEFT_OUTLINE
 """Outline of the face, from the middle of the forehead over the right side and the chin (152)."""
 
+IRISES = (468, 473)
+"""Middle of each iris; four points of its rim follow it."""
+EYE_CORNERS = ((33, 133), (362, 263))
+"""Left and right corner of each eye."""
+LID_MIDDLES = ((159, 145), (386, 374))
+"""Middle of the upper and of the lower lid of each eye."""
+
 FOREHEAD_TOP, CHIN = 10, 152
 NOSE_ROOT, NOSE_TIP, NOSE_BASE = 168, 4, 2
 OUTER_EYE_CORNERS = (33, 263)

@@ -1,5 +1,6 @@
 """Whether the camera stood still: how far the room moves between pictures that are far apart in time."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,21 +21,33 @@ _ROUND_TRIP = 0.5
 _STAYED = 0.15
 
 
-def measure_drift(pictures: UInt8[np.ndarray, "looks size size 3"], empty: Bool[np.ndarray, "looks size size"]) -> float | None:
+@dataclass(frozen=True)
+class CameraLooks:
+    """Pictures of a clip by their numbers, and where they do not show the person."""
+
+    numbers: list[int]
+    pictures: UInt8[np.ndarray, "looks height width 3"]
+    empty: Bool[np.ndarray, "looks height width"]
+
+
+def measure_drift(
+    pictures: UInt8[np.ndarray, "looks height width 3"],
+    empty: Bool[np.ndarray, "looks height width"],
+    side: float | None = None,
+) -> float | None:
     """Largest distance, pixels at 512, that the room moved from the middle picture to another; None where it cannot be told.
 
-    The median over the features, so that a clock or a passer-by does not count as camera.
+    The median over the features, so that a clock or a passer-by does not count as camera. side: pixels that stand for 512, None =
+    the pictures' height.
     """
-    size = pictures.shape[1]
+    size = pictures.shape[1] if side is None else side
     if size < _LEAST_SIZE:
         return None
-    reach = 2 * max(1, round(_CLEARANCE * size / REFERENCE_SIZE)) + 1
-    free = [cv2.erode(look.astype(np.uint8), np.ones((reach, reach), np.uint8), borderValue=1) for look in empty]
+    free = [_keep_off(look, size) for look in empty]
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
     middle = len(grey) // 2
-    spacing = max(2.0, size / 64)
-    corners = cv2.goodFeaturesToTrack(grey[middle], _FEATURES, 0.02, spacing, mask=free[middle])
-    if corners is None or len(corners) < _FEWEST:
+    corners = find_corners(pictures[middle], empty[middle], size)
+    if corners is None:
         return None
     drifts = []
     for look, picture in enumerate(grey):
@@ -47,17 +60,32 @@ def measure_drift(pictures: UInt8[np.ndarray, "looks size size 3"], empty: Bool[
     return float(max(drifts)) * REFERENCE_SIZE / size if drifts else None
 
 
+def find_corners(
+    picture: UInt8[np.ndarray, "height width 3"], empty: Bool[np.ndarray, "height width"], side: float
+) -> Float32[np.ndarray, "features 1 2"] | None:
+    """Features of the room, (x, y); None where there are hardly any."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    corners = cv2.goodFeaturesToTrack(grey, _FEATURES, 0.02, max(2.0, side / 64), mask=_keep_off(empty, side))
+    return None if corners is None or len(corners) < _FEWEST else np.asarray(corners)
+
+
+def _keep_off(empty: Bool[np.ndarray, "height width"], side: float) -> UInt8[np.ndarray, "height width"]:
+    """1 where the person is not near."""
+    reach = 2 * max(1, round(_CLEARANCE * side / REFERENCE_SIZE)) + 1
+    return np.asarray(cv2.erode(empty.astype(np.uint8), np.ones((reach, reach), np.uint8), borderValue=1))
+
+
 def _follow(
-    before: UInt8[np.ndarray, "size size"],
-    after: UInt8[np.ndarray, "size size"],
+    before: UInt8[np.ndarray, "height width"],
+    after: UInt8[np.ndarray, "height width"],
     corners: Float32[np.ndarray, "features 1 2"],
-    free: UInt8[np.ndarray, "size size"],
+    free: UInt8[np.ndarray, "height width"],
     levels: int,
 ) -> Float32[np.ndarray, "found 2"]:
     """Displacements of the features that are found on free ground and lead back to where they came from."""
     there, _, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, maxLevel=levels)
     back, _, _ = cv2.calcOpticalFlowPyrLK(after, before, there, None, maxLevel=levels)
-    place = np.clip(np.round(there[:, 0]), 0, len(before) - 1).astype(int)
+    place = np.clip(np.round(there[:, 0]), 0, np.array(before.shape[::-1]) - 1).astype(int)
     met = np.linalg.norm(back - corners, axis=-1)[:, 0] < _ROUND_TRIP
     good = met & (free[place[:, 1], place[:, 0]] > 0)
     return (there - corners)[good, 0]
@@ -68,5 +96,5 @@ def refuse_moving_camera(drift: float | None, video: Path) -> None:
     if drift is not None and drift > _MOST_DRIFT:
         raise R2TalkerError(
             f"{video}: the background moves by {drift:.1f} pixels of 512 and may move by {_MOST_DRIFT:.0f};"
-            " give a clip of a camera at rest, or stabilise it first"
+            " the room shows too little to steady it here: give a clip of a camera at rest, or stabilise it first"
         )

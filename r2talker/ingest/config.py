@@ -26,7 +26,7 @@ class IngestConfig:
 
     model_dir: str | None = None
     """Folder with networks of your own: 79999_iter.pth (BiSeNet) tells head, neck and torso apart, face_landmarker.task (MediaPipe Tasks)
-    finds the face's points."""
+    finds the face's points, selfie_multiclass, selfie_segmenter or hair_segmenter (.tflite or .task, MediaPipe Tasks) the person."""
     fix_sync: bool = False
     """Shift the sound by the lag that the report shows, where it is a whole picture or more."""
     exclude: str | None = None

@@ -79,10 +79,15 @@ def _quality(workspace: Workspace) -> dict[str, float]:
     quality["interpolated_frames"] = len(workspace.readings("landmarks")["interpolated"])
     quality["pose_leak"] = workspace.readings("expression")["pose_leak"]
     quality["mouth_opening_range_mm"] = workspace.readings("expression")["mouth_opening_range_mm"]
+    for name in ("gaze_across_range", "gaze_up_range"):
+        quality[name] = workspace.readings("eyes")[name]
     quality["background_seen"] = workspace.readings("background")["seen_share"]
     drift = workspace.readings("masks")["camera_drift_px"]
     if drift is not None:
         quality["camera_drift_px"] = drift
+    steadied = workspace.readings("frames")["steadied_px"]
+    if steadied is not None:
+        quality["camera_steadied_px"] = steadied
     return {name: float(value) for name, value in quality.items()}
 
 
@@ -93,7 +98,7 @@ def _made(workspace: Workspace) -> list[Path]:
 
 STEP = Step(
     "description",
-    3,
+    4,
     (
         "frames",
         "audio",

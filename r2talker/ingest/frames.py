@@ -11,7 +11,9 @@ from jaxtyping import Float
 
 from r2talker.errors import R2TalkerError
 from r2talker.face.detector import FaceFinder
+from r2talker.ingest.camera import CameraLooks
 from r2talker.ingest.pictures import map_ordered, prepare_folder, read_clip, write_jpeg
+from r2talker.ingest.steady import LookCollector, forget_steady, steady_camera, steady_path
 from r2talker.ingest.step import FPS, Step, StepResult, Workspace
 from r2talker.media.read import VideoInfo, probe_video, read_video
 
@@ -31,11 +33,17 @@ _CLEARLY_LARGER = 2.0
 def make_frames(workspace: Workspace) -> StepResult:
     """Write `ori_imgs/<i>.jpg`; readings: frames, crop (left, top, side in pixels of the clip) and the clip's own properties.
 
+    A moving camera is steadied first: `steadied_px` is how far it moved, pixels at 512, None where it was left alone.
+
     Raises R2TalkerError for a clip without face, with several faces of like size, or shorter than 2 s.
     """
     info = probe_video(workspace.video)
-    boxes, seen = _look(workspace)
+    forget_steady(workspace)
+    boxes, where, looks, seen = _look(workspace)
     crop = square_around(boxes, info)
+    steadied = steady_camera(workspace, looks, (info.height, info.width), crop[2], seen)
+    if steadied is not None:
+        crop = keep_inside(square_around(_move_boxes(boxes, steadied.moves[where]), info), steadied.inner)
     prepare_folder(workspace.folder.frame(0).parent)
     workspace.progress.begin("frames", seen)
 
@@ -49,27 +57,48 @@ def make_frames(workspace: Workspace) -> StepResult:
         workspace.progress.advance(frames)
     clip = {"width": info.width, "height": info.height, "fps": info.fps, "seconds": info.seconds, "has_sound": info.has_sound}
     message = f"{frames} pictures of {workspace.config.size} x {workspace.config.size} at 25 fps"
-    return StepResult(f"{message}, cut from {crop} (left, top, side)", {"frames": frames, "crop": crop, "clip": clip})
+    moved = None if steadied is None else round(steadied.drift, 2)
+    note = "" if moved is None else f"; the camera moved by {moved:.1f} px of 512 and was steadied"
+    readings = {"frames": frames, "crop": crop, "clip": clip, "steadied_px": moved}
+    return StepResult(f"{message}, cut from {crop} (left, top, side){note}", readings)
 
 
-def _look(workspace: Workspace) -> tuple[Float[np.ndarray, "looks 4"], int]:
-    """Face boxes of every tenth picture that has one, and the number of pictures."""
+def keep_inside(crop: tuple[int, int, int], inner: tuple[int, int, int, int]) -> tuple[int, int, int]:
+    """The square moved, and made smaller if it must be, into the rectangle `inner` (left, top, right, bottom)."""
+    left, top, right, bottom = inner
+    side = min(crop[2], right - left, bottom - top)
+    middle = (crop[0] + (crop[2] - side) // 2, crop[1])
+    return int(np.clip(middle[0], left, right - side)), int(np.clip(middle[1], top, bottom - side)), side
+
+
+def _move_boxes(boxes: Float[np.ndarray, "looks 4"], moves: Float[np.ndarray, "looks 2 3"]) -> Float[np.ndarray, "looks 4"]:
+    """Boxes (left, top, width, height) where the steadied pictures have them; they keep their size."""
+    middle = boxes[:, :2] + boxes[:, 2:] / 2
+    moved = np.einsum("kij,kj->ki", moves[:, :, :2], middle) + moves[:, :, 2]
+    return np.concatenate([moved - boxes[:, 2:] / 2, boxes[:, 2:]], 1)
+
+
+def _look(workspace: Workspace) -> tuple[Float[np.ndarray, "looks 4"], list[int], CameraLooks, int]:
+    """Face boxes of every tenth picture that has one, the numbers of these, looks at the room, and the number of pictures."""
     video, seconds = workspace.video, workspace.config.seconds
     boxes: list[np.ndarray] = []
+    where: list[int] = []
     crowded: list[int] = []
     count = looks = 0
-    with FaceFinder() as finder:
+    with FaceFinder() as finder, LookCollector() as collector:
         limit = None if seconds is None else max(1, round(seconds * FPS))
         for index, picture in enumerate(islice(read_video(video, fps=FPS), limit)):
             count = index + 1
             if index % _LOOK_EVERY:
                 continue
             looks += 1
+            collector.show(index, picture)
             found = finder.find(picture)
             if len(found) > 1 and np.prod(found[0, 2:]) < _CLEARLY_LARGER * np.prod(found[1, 2:]):
                 crowded.append(index)
             if len(found):
                 boxes.append(found[0])
+                where.append(index)
     if count < LEAST_SECONDS * FPS:
         raise R2TalkerError(f"{video} gives {count / FPS:.1f} s of pictures; give a clip of at least {LEAST_SECONDS:.0f} s")
     if len(boxes) < looks / 2:
@@ -78,7 +107,7 @@ def _look(workspace: Workspace) -> tuple[Float[np.ndarray, "looks 4"], int]:
         raise R2TalkerError(
             f"{video} shows several faces of like size (first in picture {crowded[0]}); give a clip of one person"
         )
-    return np.stack(boxes), count
+    return np.stack(boxes), where, collector.looks(), count
 
 
 def square_around(boxes: Float[np.ndarray, "looks 4"], info: VideoInfo) -> tuple[int, int, int]:
@@ -101,7 +130,8 @@ def square_around(boxes: Float[np.ndarray, "looks 4"], info: VideoInfo) -> tuple
 
 
 def _made(workspace: Workspace) -> list[Path]:
-    return [workspace.folder.frame(index) for index in range(workspace.frames)]
+    moves = [] if workspace.readings("frames")["steadied_px"] is None else [steady_path(workspace)]
+    return [*(workspace.folder.frame(index) for index in range(workspace.frames)), *moves]
 
 
-STEP = Step("frames", 2, (), ("size", "seconds"), make_frames, _made)
+STEP = Step("frames", 3, (), ("size", "seconds"), make_frames, _made)

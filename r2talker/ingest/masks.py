@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from r2talker.face.segmenter import PersonSegmenter
 from r2talker.face.topology import FACE_OVAL
 from r2talker.files import write_bytes
 from r2talker.ingest.camera import measure_drift, refuse_moving_camera
@@ -16,6 +15,7 @@ from r2talker.ingest.config import REFERENCE_SIZE
 from r2talker.ingest.indexed import encode_indexed, encode_levels
 from r2talker.ingest.landmarks import read_mesh
 from r2talker.ingest.matte import refine_border
+from r2talker.ingest.networks.models import open_segmenter
 from r2talker.ingest.parsing import COLOURS_BGR, TORSO, PersonColours, fill_polygon, find_parts, learn_person, parse_picture
 from r2talker.ingest.pictures import map_ordered, prepare_folder, read_clip, read_gray
 from r2talker.ingest.plate import measure_distance, merge_looks
@@ -150,7 +150,7 @@ def _smooth_masks(
     crop = tuple(workspace.readings("frames")["crop"])
     before: np.ndarray | None = None
     held: tuple[int, np.ndarray, np.ndarray | None] | None = None
-    with PersonSegmenter() as segmenter:
+    with open_segmenter(workspace.config.model_dir) as segmenter:
         for index, rgb in enumerate(read_clip(workspace, crop, workspace.config.size)):
             mask = segmenter.segment(rgb) if needed[index] else None
             if held is not None:
@@ -173,7 +173,7 @@ def _learn(workspace: Workspace, meshes: np.ndarray) -> _Learned:
     wanted = np.linspace(0, len(meshes) - 1, _LOOKS).astype(int).tolist()
     crop = tuple(workspace.readings("frames")["crop"])
     looks = []
-    with PersonSegmenter() as segmenter:
+    with open_segmenter(workspace.config.model_dir) as segmenter:
         for index, rgb in zip(wanted, read_clip(workspace, crop, workspace.config.size, wanted), strict=True):
             looks.append((rgb, refine_mask(rgb, segmenter.segment(rgb), meshes[index]), meshes[index]))
     pictures, empty = np.stack([rgb for rgb, _, _ in looks]), np.stack([alpha < 0.05 for _, alpha, _ in looks])

@@ -5,7 +5,6 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,8 +14,8 @@ from jaxtyping import UInt8
 
 from r2talker.errors import R2TalkerError
 from r2talker.files import PARTIAL, write_bytes
-from r2talker.ingest.step import FPS, Workspace
-from r2talker.media.read import read_video
+from r2talker.ingest.steady import read_steady
+from r2talker.ingest.step import Workspace
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,17 +62,12 @@ def prepare_folder(folder: Path, *, keep: bool = False) -> None:
 def read_clip(
     workspace: Workspace, crop: tuple[int, int, int], size: int, wanted: list[int] | None = None
 ) -> Iterator[UInt8[np.ndarray, "size size 3"]]:
-    """The clip's RGB pictures at 25 fps, cut to the square `crop` (left, top, side) and scaled to `size`.
+    """The clip's RGB pictures at 25 fps, steadied where the camera moved, cut to the square `crop` (left, top, side) and scaled to `size`.
 
-    wanted: numbers of the pictures to read, None = all.
+    wanted: numbers of the pictures to read, rising, None = all.
     """
     left, top, side = crop
-    seconds = workspace.config.seconds
-    if wanted is not None:
-        pictures = islice(read_video(workspace.video, fps=FPS, wanted=set(wanted)), len(wanted))
-    else:
-        pictures = islice(read_video(workspace.video, fps=FPS), None if seconds is None else max(1, round(seconds * FPS)))
-    for picture in pictures:
+    for picture in read_steady(workspace, wanted):
         square = picture[top : top + side, left : left + side]
         if side != size:
             square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_CUBIC)

@@ -121,6 +121,7 @@ def measure(
         press=speech.articulation.press,
         blink=motion.blink,
         brow=motion.brow,
+        gaze=motion.gaze,
         torso=motion.torso,
         phones=np.array(speech.phones),
         phone_starts=speech.starts,

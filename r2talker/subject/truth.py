@@ -23,7 +23,8 @@ class SubjectTruth:
     frame with the expression and without the pose, metres. landmarks_2d: pixels, x = column, y = row. rest_landmarks: the
     relaxed, silent face. mouth_opening: between points 62 and 66. lip_width: between 48 and 54, both metres.
     eye_opening: mean height of the left and the right opening in the picture, metres. eye_ratio: percent of the picture
-    (upstream.md 2.7). open, width, press, blink, brow: see `face.Expression`. torso: right, up (metres), roll (radians).
+    (upstream.md 2.7). open, width, press, blink, brow: see `face.Expression`. gaze: yaw to the
+    picture's right and pitch up of both eyes in the head frame, radians. torso: right, up (metres), roll (radians).
     phones, phone_starts: what is said, and since when (seconds). labels: LABELS per pixel, or an array without pictures.
     """
 
@@ -43,6 +44,7 @@ class SubjectTruth:
     press: Float[ndarray, " frames"]
     blink: Float[ndarray, " frames"]
     brow: Float[ndarray, " frames"]
+    gaze: Float[ndarray, "frames 2"]
     torso: Float[ndarray, "frames 3"]
     phones: ndarray
     phone_starts: Float[ndarray, " phones"]

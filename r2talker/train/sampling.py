@@ -40,18 +40,19 @@ def frame_regions(dataset: Dataset, pictures: Pictures, frame: int) -> FrameRegi
 
 
 def rehearsal(dataset: Dataset) -> list[int]:
-    """Training frames of one epoch; frames that are rare and must not be missed are repeated until they are a share of it.
+    """Training frames of one epoch, excluded ones left out; frames that are rare and must not be missed are repeated until they are a
+    share of it.
 
     Closed: less than half the usual eye opening. Wide: among the widest tenth of the mouth openings.
     """
-    frames = slice(dataset.train.start, dataset.train.stop)
-    eye, points = dataset.eye[frames], dataset.displacements[frames] + dataset.rest * dataset.info.landmark_scale
+    kept = torch.tensor(dataset.kept)
+    eye, points = dataset.eye[kept], dataset.displacements[kept] + dataset.rest * dataset.info.landmark_scale
     opening = (points[:, 66] - points[:, 62]).norm(dim=-1)
     closed, wide = eye < eye.median() / 2, opening > torch.quantile(opening, 0.9)
-    order = list(dataset.train)
+    order = list(dataset.kept)
     for rare, share in ((closed, CLOSED_SHARE), (wide, WIDE_SHARE)):
-        found = torch.nonzero(rare).flatten().tolist()
-        missing = max(0, int(share * len(dataset.train)) - len(found))
+        found = [dataset.kept[k] for k in torch.nonzero(rare).flatten().tolist()]
+        missing = max(0, int(share * len(dataset.kept)) - len(found))
         order += [found[k % len(found)] for k in range(min(missing, MOST_REPEATS * len(found)))]
     return order
 

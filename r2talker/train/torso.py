@@ -42,6 +42,7 @@ class TorsoPhase:
 
     def __post_init__(self) -> None:
         size, device = self.pictures.size, self.pictures.background.device
+        self.order = self.dataset.kept
         self.coords = background_coords(size, size).to(device)
         covered = (self.pictures.torso[..., 3] > 0).any(0).cpu()
         self.region = mask_region(covered, 2)
@@ -65,13 +66,13 @@ class TorsoPhase:
 
     def prepare(self, step: int) -> None:
         if step % self.config.occupancy_interval == 0:
-            frame = frame_of_step(len(self.dataset.train), self.config.seed + 1, step)
+            frame = self.order[frame_of_step(len(self.order), self.config.seed + 1, step)]
             generator = step_generator(self.config.seed + 1, step, self.coords.device)
             self.model.torso_occupancy.update(self.torso, self.poses[frame], self.torso.individual_codes[frame], generator)
 
     def loss(self, step: int) -> StepLoss:
         generator = step_generator(self.config.seed, step, self.coords.device)
-        frame = frame_of_step(len(self.dataset.train), self.config.seed, step)
+        frame = self.order[frame_of_step(len(self.order), self.config.seed, step)]
         pixels = self._pixels(generator)
         row = self.pictures.index[frame]
         plate = self.pictures.background.reshape(-1, 3)[pixels]
@@ -99,7 +100,7 @@ class TorsoPhase:
         pictures, config, frames = self.pictures, self.config, len(self.dataset.train)
         size, device = pictures.size, self.coords.device
         rows, columns = torch.arange(self.region.top, self.region.bottom), torch.arange(self.region.left, self.region.right)
-        order = [frame_of_step(frames, config.seed, step) for step in range(self.steps)]
+        order = [self.order[frame_of_step(len(self.order), config.seed, step)] for step in range(self.steps)]
         clip = TorsoClip(
             torso=pictures.torso[:frames].reshape(frames, size * size, 4),
             plate=pictures.background.reshape(-1, 3),

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from r2talker.face.topology import MESH_POINTS, NOSE_BASE, NOSE_ROOT, OUTER_EYE_CORNERS, RIGID, mesh_to_68
+from r2talker.face.topology import IRISES, MESH_POINTS, NOSE_BASE, NOSE_ROOT, OUTER_EYE_CORNERS, RIGID, mesh_to_68
 from r2talker.ingest import tracking
 from r2talker.ingest.expression import find_expression
-from r2talker.ingest.tracking import BEHIND_EYES, BELOW_EYES, CORNER_DISTANCE, NOSE_LEANS, HeadTrack, fit_track, measure_jitter
+from r2talker.ingest.tracking import (
+    BEHIND_EYES,
+    BELOW_EYES,
+    CORNER_DISTANCE,
+    IRIS_DISTANCE,
+    NOSE_LEANS,
+    HeadTrack,
+    fit_track,
+    measure_jitter,
+)
 
 SIZE, FOCAL = 512, 1200.0
 # Degrees rms that 0.33 pixel of noise per point leaves, and what smoothing and the depth prior leave without (0.09 measured,
@@ -34,6 +43,9 @@ def make_scene(frames: int = 120, noise: float = 0.0, outliers: int = 0, depth_u
     angle, height = rng.uniform(-1.2, 1.2, MESH_POINTS), rng.uniform(-0.09, 0.08, MESH_POINTS)
     shape = np.column_stack([0.075 * np.sin(angle), height, 0.09 * np.cos(angle) - 3 * height**2])
     shape[list(OUTER_EYE_CORNERS)] = [(side * CORNER_DISTANCE / 2, 0.03, 0.065) for side in (-1, 1)]
+    shape[list(IRISES)] = [(side * IRIS_DISTANCE / 2, 0.03, 0.07) for side in (-1, 1)]
+    lower_lip = [17, 14, 84, 314, 87, 317, 178, 402, 181, 405]
+    shape[lower_lip, 1:] = (-0.045, 0.08)
     shape[[NOSE_ROOT, NOSE_BASE]] = [(0, 0.03, 0.08), (0, -0.03, 0.08 + 0.06 * np.tan(NOSE_LEANS))]
     time = np.arange(frames) / 25
     angles = np.column_stack([8 * np.sin(2.1 * time), 10 * np.sin(1.3 * time + 1), 4 * np.sin(1.7 * time)])
@@ -41,8 +53,8 @@ def make_scene(frames: int = 120, noise: float = 0.0, outliers: int = 0, depth_u
     translation = np.column_stack([0.02 * np.sin(time), 0.01 * np.cos(1.5 * time), -0.85 + 0.02 * np.sin(0.8 * time)])
     opening = 0.008 * np.clip(np.sin(11 * time), 0, None)
     points = np.tile(shape, (frames, 1, 1))
-    lower_lip = [17, 14, 84, 314, 87, 317, 178, 402, 181, 405]
-    points[:, lower_lip, 1] -= opening[:, None]
+    # The jaw's hinge is the origin: what goes down goes back.
+    points[:, lower_lip, 1:] -= opening[:, None, None] * np.array([1, 0.045 / 0.08])
     camera = np.einsum("fij,fpj->fpi", rotation.as_matrix(), points) + translation[:, None]
     pixels = SIZE / 2 + FOCAL * camera[..., :2] / -camera[..., 2:] * [1, -1]
     depth = -(camera[..., 2] - translation[:, None, 2]) * FOCAL / 0.85 * depth_unit + 7
@@ -87,7 +99,8 @@ def test_interpolated_pictures_do_not_pull() -> None:
 def test_head_frame_is_the_documented_one() -> None:
     track, _ = fit_track(make_scene(noise=0.33).mesh, np.ones(120), SIZE, FOCAL)
     left, right = track.shape[list(OUTER_EYE_CORNERS)]
-    assert np.linalg.norm(right - left) == pytest.approx(CORNER_DISTANCE)
+    irises = np.linalg.norm(track.shape[IRISES[1]] - track.shape[IRISES[0]])
+    assert np.linalg.norm(right - left) * irises == pytest.approx(CORNER_DISTANCE * IRIS_DISTANCE)
     assert (left + right) / 2 == pytest.approx(np.array([0, BELOW_EYES, BEHIND_EYES]), abs=1e-9)
     assert left[1:] == pytest.approx(right[1:], abs=1e-9)
     lean = track.shape[NOSE_ROOT] - track.shape[NOSE_BASE]

@@ -18,6 +18,8 @@ from tests.tiny import SIZE
 PITCH, YAW, ROLL = 1.2, 0.9, 0.4
 # Part of the distance (0.013 measured), and correlation with the truth over the clip (0.979 and 0.977 measured).
 DISTANCE, OPENING, LIP_HEIGHT = 0.03, 0.96, 0.95
+# Correlation with the truth in that clip of small eyes, 12 pixels wide.
+GAZE_ACROSS, GAZE_UP, LIDS = 0.8, 0.6, 0.85
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,19 @@ def test_the_mouth_opens_when_the_true_mouth_does(dataset: DatasetFolder, truth:
     height = np.linalg.norm(points[:, 51] - points[:, 57], axis=1)
     true = np.linalg.norm(truth.landmarks[:, 51] - truth.landmarks[:, 57], axis=1)
     assert np.corrcoef(height, true)[0, 1] > LIP_HEIGHT
+
+
+def test_eyes_look_where_the_true_eyes_look(dataset: DatasetFolder, truth: SubjectTruth) -> None:
+    eyes = np.load(dataset.eyes)
+    assert eyes.dtype == np.float32
+    assert eyes.shape == (len(truth.gaze), 2, 3)
+    across, up = eyes[..., :2].mean(1).T
+    assert np.corrcoef(across, truth.gaze[:, 0])[0, 1] > GAZE_ACROSS
+    assert np.corrcoef(up, truth.gaze[:, 1])[0, 1] > GAZE_UP
+    for side in (0, 1):
+        assert np.corrcoef(eyes[:, side, 2], truth.eye_opening[:, side])[0, 1] > LIDS
+    shut = truth.blink > 0.9
+    assert eyes[shut, :, 2].max() < 0.5 * np.median(eyes[..., 2])
 
 
 def test_regions_agree_with_the_drawing(dataset: DatasetFolder, truth: SubjectTruth) -> None:

@@ -39,6 +39,8 @@ def good() -> Signals:
         angles=np.zeros((FRAMES, 3)),
         position=np.zeros((FRAMES, 3)),
         eye=eye,
+        gaze=np.zeros((FRAMES, 2)),
+        lids=np.full((FRAMES, 2), 0.4),
         mouth=8 + 6 * np.sin(time / 4),
     )
 

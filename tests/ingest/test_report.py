@@ -40,10 +40,10 @@ def test_it_shows_every_part(text: str) -> None:
     shown = " ".join(Page(text).text)
     for words in (
         "subject.mp4", "Warnings", "too short", "Film at least 20 s", "Landmarks", "Masks", "Mesh", "Head turning", "Head position",
-        "Eye opening", "Mouth opening", "Sound", "Sharpness of the face", "Sound and lips", "reprojection error", "held out",
+        "Eye opening", "Lids", "Gaze", "Mouth opening", "Sound", "Sharpness of the face", "Sound and lips", "reprojection error", "held out",
     ):  # fmt: skip
         assert words in shown
-    assert text.count("<svg") == 7
+    assert text.count("<svg") == 9
 
 
 def test_pictures_are_pictures(text: str) -> None:
@@ -85,6 +85,6 @@ def test_warnings_name_pictures_and_exclusions_are_told(dataset: DatasetFolder, 
     assert "<code>20-21,40</code>" in page
     assert "--exclude worst" in page
     assert "Excluded from training: <code>3-5</code>" in page
-    assert page.count('class="band"') == 2 * 7
+    assert page.count('class="band"') == 2 * 9
     run_steps(replace(workspace, config=replace(workspace.config, exclude="worst")))
     assert "--exclude worst" not in report_path(workspace.folder).read_text()

@@ -111,7 +111,7 @@ def test_closed_eyes_and_wide_mouths_are_rehearsed(data: Dataset) -> None:
 
 
 def test_one_closed_frame_of_a_long_clip_is_not_shown_for_ever(data: Dataset) -> None:
-    long = replace(data, info=replace(data.info, frames=1000, train_frames=1000))
+    long = replace(data, info=replace(data.info, frames=1000, train_frames=1000), numbers=list(range(1000)))
     assert rare_order(long, closed=3, wide=7)[3] == 1 + 30
 
 
@@ -131,3 +131,10 @@ def test_patches_come_from_the_regions_in_their_shares() -> None:
     pixels = sample_patches(APART, TRAIN_SIZE, 400, 2, shares, step_generator(0, 1, CPU)).reshape(400, 4)
     lips = sum(count_inside(APART.lips, patch) == 4 for patch in pixels)
     assert 150 < lips < 250
+
+
+def test_excluded_frames_are_not_trained_on_but_the_first_keeps_its_code(data: Dataset) -> None:
+    numbers = list(range(data.info.frames))
+    numbers[0], numbers[9], numbers[10] = 1, 8, 11
+    left = replace(data, numbers=numbers)
+    assert sorted(set(rehearsal(left))) == left.kept == [frame for frame in data.train if frame not in (9, 10)]

@@ -39,8 +39,8 @@ def _made(workspace: Workspace) -> list[Path]:
 
 STEP = Step(
     "inspection",
-    1,
-    ("frames", "audio", "landmarks", "tracking", "expression", "sync"),
+    2,
+    ("frames", "audio", "landmarks", "tracking", "expression", "eyes", "sync"),
     ("size", "focal"),
     inspect_clip,
     _made,

@@ -62,6 +62,9 @@ def _tiles(workspace: Workspace, excluded: Sequence[int]) -> str:
     sync, late = workspace.readings("sync"), workspace.readings("sync")["late_frames"]
     left_out = sum(frame < train for frame in excluded)
     lag = "unknown" if late is None else f"{sync['lag_frames'] * 40:+d} ms" if sync["lag_frames"] else "in step"
+    drift, steadied = workspace.readings("masks")["camera_drift_px"], workspace.readings("frames")["steadied_px"]
+    camera = "unknown" if drift is None else f"{drift:.1f} px"
+    before = "" if steadied is None else f"; steadied, it was {steadied:.1f} px"
     tiles = [
         (f"{seconds:.1f} s", "length", seconds < SHORT_SECONDS),
         (f"{train - left_out}", f"pictures to train on, {len(excluded)} excluded, {workspace.frames - train} held out", False),
@@ -69,6 +72,7 @@ def _tiles(workspace: Workspace, excluded: Sequence[int]) -> str:
         (f"{track['jitter_deg']:.3f}&deg;", "trembling of the head pose (0.08 is good)", track["jitter_deg"] > 0.08),
         (f"{expression['mouth_opening_range_mm']:.0f} mm", "range of the mouth's opening", False),
         (f"{workspace.readings('background')['seen_share']:.0%}", "of the background seen", False),
+        (camera, f"drift of the camera at 512{before}", drift is not None and drift > 1.5),
         (lag + (", shifted" if sync["fixed"] else ""), "sound against lips", sync["lag_frames"] != 0 and not sync["fixed"]),
     ]
     cells = (f'<div class="tile{" warn" if odd else ""}"><b>{value}</b><span>{text}</span></div>' for value, text, odd in tiles)
@@ -138,7 +142,7 @@ def _shorten(text: str) -> str:
 
 STEP = Step(
     "report",
-    1,
+    2,
     (
         "frames",
         "audio",

@@ -13,6 +13,9 @@ from r2talker.ingest.step import FPS, SAMPLE_RATE, Workspace
 from r2talker.media.read import read_audio
 from r2talker.report.charts import Band, Chart, Curve, draw_chart, draw_sync, draw_waveform
 
+# The sound stands right below the mouth.
+_SOUND_AFTER = 6
+
 
 def draw_panels(workspace: Workspace, findings: Sequence[Finding], excluded: Sequence[int]) -> str:
     """All charts over time, then the one of the sound's lag."""
@@ -20,7 +23,7 @@ def draw_panels(workspace: Workspace, findings: Sequence[Finding], excluded: Seq
     bands = _bands(workspace, findings, excluded)
     samples = read_audio(workspace.folder.audio, rate=SAMPLE_RATE)
     parts = [draw_chart(chart) for chart in _charts(signals, bands)]
-    parts.insert(4, draw_waveform(samples, frames, bands, title="Sound"))
+    parts.insert(_SOUND_AFTER, draw_waveform(samples, frames, bands, title="Sound"))
     keys = (("held", "held out from training"), ("band", "a warning is about it"), ("out", "excluded"))
     legend = "".join(f'<span><i class="key {kind}"></i>{text}</span>' for kind, text in keys)
     return f'<h2>Curves</h2><div class="keys">{legend}</div>{"".join(parts)}{_sync(workspace)}'
@@ -38,6 +41,8 @@ def _charts(signals: Signals, bands: Sequence[Band]) -> list[Chart]:
             "Eye opening", "% of the picture", [Curve("both eyes", signals.eye)], bands, blinks,
             BLINK_SHARE * float(np.median(signals.eye)), note=f"{len(blinks)} blinks, {len(blinks) / minutes:.0f} a minute",
         ),
+        Chart("Lids", "widths of an eye", [Curve("left in the picture", signals.lids[:, 0]), Curve("right", signals.lids[:, 1])], bands),
+        Chart("Gaze", "widths of an eye", [Curve("to the right", signals.gaze[:, 0]), Curve("up", signals.gaze[:, 1])], bands),
         Chart("Mouth opening", "mm between the inner lips", [Curve("opening", signals.mouth)], bands),
         Chart("Sharpness of the face", "of the clip's median", [Curve("sharpness", signals.sharpness)], bands, height=100),
         Chart("Distance of the face's points from the tracked mesh", "px at 512", [Curve("rms", signals.residual)], bands, height=100),

@@ -43,7 +43,8 @@ class Signals:
     the picture's border, as a share of its side (negative: outside). strangers, hands: whether another face, or a hand, is in
     the picture. seen: whether the face was found. residual: rms distance of the rigid points from their tracked place, pixels at
     512. angles: pitch, yaw, roll in degrees. position: right, up, away from the middle of the clip, millimetres. eye: area of
-    both openings in percent of the picture. mouth: inner opening, millimetres.
+    both openings in percent of the picture. gaze: right and up, mean of both eyes, lids: opening of the left and the right eye,
+    widths of an eye. mouth: inner opening, millimetres.
     """
 
     sharpness: Float[np.ndarray, " frames"]
@@ -57,6 +58,8 @@ class Signals:
     angles: Float[np.ndarray, "frames 3"]
     position: Float[np.ndarray, "frames 3"]
     eye: Float[np.ndarray, " frames"]
+    gaze: Float[np.ndarray, "frames 2"]
+    lids: Float[np.ndarray, "frames 2"]
     mouth: Float[np.ndarray, " frames"]
 
 
@@ -69,6 +72,7 @@ def measure_signals(workspace: Workspace) -> Signals:
     track = read_track(workspace)
     middle = track.translation.mean(0)
     offsets = read_npy(workspace.folder.landmark_offsets()) / workspace.readings("expression")["landmark_scale"]
+    eyes = read_npy(workspace.folder.eyes)
     mouth = (read_base(workspace) + offsets)[:, [62, 66]]
     return Signals(
         sharpness=sharpness / max(float(np.median(sharpness)), 1e-9),
@@ -82,6 +86,8 @@ def measure_signals(workspace: Workspace) -> Signals:
         angles=Rotation.from_matrix(track.rotation).as_euler("XYZ", degrees=True),
         position=(track.translation - middle) * 1000,
         eye=eye_values(points, size),
+        gaze=eyes[..., :2].mean(1),
+        lids=eyes[..., 2],
         mouth=np.linalg.norm(mouth[:, 0] - mouth[:, 1], axis=-1) * 1000,
     )
 
