@@ -65,15 +65,16 @@ class Listener:
         performer: Performer,
         sink: Sink,
         pool: ThreadPoolExecutor,
+        chores: ThreadPoolExecutor,
         metrics: Metrics,
         recordings: Path,
     ) -> None:
-        """performer: of `make_performer`, for this listener alone."""
+        """performer: of `make_performer`, for this listener alone. pool: for frames; chores: for what takes longer."""
         self.name = secrets.token_hex(8)
         self.sink, self.look = sink, Look()
         self.metrics = Metrics(metrics)
         self.begun = time.monotonic()
-        self._pool, self._recordings = pool, recordings
+        self._pool, self._chores, self._recordings = pool, chores, recordings
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._backdrop: tuple[UInt8[np.ndarray, "height width 3"] | None, int] = (None, 0)
@@ -175,7 +176,7 @@ class Listener:
             await self.stop_recording()
 
     async def _play(self, planned: Planned) -> None:
-        session, performer, stage = self.session, self._performer, self.stage
+        session, performer, stage, begun = self.session, self._performer, self.stage, time.monotonic()
         self.sink.sound(planned)
         self._record("sound", planned.sound, planned.number)
         eye = None if self.look.eye < 0 else self.look.eye
@@ -183,12 +184,17 @@ class Listener:
         if session is not self.session:
             return
         self._side = self.look.size or stage.side(time.monotonic())
-        view = View(self.look, self._side, *self._backdrop)
+        view, ordered = View(self.look, self._side, *self._backdrop), time.monotonic()
+        self.metrics.spend("perform", ordered - begun)
 
         def late() -> bool:
             return session is not self.session or session.is_late(planned, time.monotonic())
 
-        stage.submit(Order(self.name, planned, moved, view, late, self._from_stage(self._show), self._from_stage(self._miss)))
+        def show(order: Order, picture: UInt8[np.ndarray, "side side 3"]) -> None:
+            self.metrics.spend("draw", time.monotonic() - ordered)
+            self._show(order, picture)
+
+        stage.submit(Order(self.name, planned, moved, view, late, self._from_stage(show), self._from_stage(self._miss)))
 
     def _from_stage(self, action: Callable[..., None]) -> Callable[..., None]:
         """A callback for the stage's thread that acts on the event loop, unless that has ended."""
@@ -285,14 +291,14 @@ class Listener:
     async def _write(self, path: Path, queue: "asyncio.Queue[tuple[str, np.ndarray, int] | None]") -> int:
         from r2talker.media.stream import Recorder
 
-        recorder = await self._loop.run_in_executor(self._pool, lambda: Recorder(str(path)))
+        recorder = await self._loop.run_in_executor(self._chores, lambda: Recorder(str(path)))
         while (item := await queue.get()) is not None:
             kind, content, number = item
             if kind == "sound":
-                await self._loop.run_in_executor(self._pool, recorder.sound, content)
+                await self._loop.run_in_executor(self._chores, recorder.sound, content)
             else:
-                await self._loop.run_in_executor(self._pool, recorder.picture, content, number)
-        return await self._loop.run_in_executor(self._pool, recorder.close)
+                await self._loop.run_in_executor(self._chores, recorder.picture, content, number)
+        return await self._loop.run_in_executor(self._chores, recorder.close)
 
 
 def make_performer(stage: Stage, wait: int) -> Performer:

@@ -23,18 +23,17 @@ class Connection(Exception):  # noqa: N818
 
 
 class SocketSink:
-    """A `Sink` that sends; `run` until cancelled. socket: of starlette, accepted."""
+    """A `Sink` that sends; `run` until cancelled. socket: of starlette, accepted. metrics: may be replaced by the listener's own."""
 
     def __init__(self, socket: Any, pool: ThreadPoolExecutor, metrics: Metrics) -> None:
-        self._socket, self._pool, self._metrics = socket, pool, metrics
+        self._socket, self._pool, self.metrics = socket, pool, metrics
         self._waiting: asyncio.Queue[str | bytes] = asyncio.Queue(MOST_WAITING)
-        self._newest: tuple[Planned, UInt8[np.ndarray, "side side 3"]] | None = None
+        self._newest: tuple[Planned, UInt8[np.ndarray, "side side 3"], float] | None = None
         self._came = asyncio.Event()
         self._sending = asyncio.Lock()
         self._given_up = asyncio.Event()
         self._encoder: Any = None
         self.codec = "h264"
-        self.encode_seconds = 0.0
 
     def sound(self, planned: Planned) -> None:
         """See `Sink`."""
@@ -47,8 +46,8 @@ class SocketSink:
     def picture(self, planned: Planned, rgb: UInt8[np.ndarray, "side side 3"]) -> None:
         """See `Sink`."""
         if self._newest is not None:
-            self._metrics.count("pictures_dropped", reason="encoder or network too slow")
-        self._newest = (planned, rgb)
+            self.metrics.count("pictures_dropped", reason="encoder or network too slow")
+        self._newest = (planned, rgb, time.monotonic())
         self._came.set()
 
     def queues(self) -> dict[str, float]:
@@ -89,15 +88,17 @@ class SocketSink:
             self._came.clear()
             taken, self._newest = self._newest, None
             if taken is not None:
-                planned, rgb = taken
+                planned, rgb, came = taken
                 packet, flags = await loop.run_in_executor(self._pool, self._encode, rgb)
+                encoded = time.monotonic()
                 height, width = rgb.shape[:2]
                 await self._send(HEADER.pack(PICTURE, flags, width, height, 0, planned.number, planned.heard) + packet)
+                self.metrics.spend("encode", encoded - came)
+                self.metrics.spend("send", time.monotonic() - encoded)
 
     def _encode(self, rgb: UInt8[np.ndarray, "side side 3"]) -> tuple[bytes, int]:
         from r2talker.media.stream import PictureEncoder, encode_jpeg
 
-        begun = time.perf_counter()
         if self.codec == "jpeg":
             packet, flags = encode_jpeg(rgb), KEY | JPEG
         else:
@@ -107,7 +108,6 @@ class SocketSink:
                 encoder = self._encoder = PictureEncoder(width, height)
             packet, key = encoder.encode(rgb)
             flags = KEY if key else 0
-        self.encode_seconds += time.perf_counter() - begun
         return packet, flags
 
     async def _send(self, item: str | bytes) -> None:

@@ -2,7 +2,9 @@
 
 import { JPEG, KEY } from "./protocol.js";
 
-const RATE = 16000, FRAME = 640, KEPT = 40;
+const RATE = 16000, FRAME = 640, KEPT = 40, KNOWN = 50;
+// Pictures come so long before their sound that one of ten would be late without; seconds.
+const MARGIN = 0.008;
 
 export class Player {
   constructor(canvas, onFault) {
@@ -26,7 +28,7 @@ export class Player {
     this.pictures = [];
     this.heard = new Map();
     this.delays = [];
-    this.slack = [];
+    this.needs = [];
     this.shown = 0;
     this.missed = 0;
     this.lastNumber = -1;
@@ -118,8 +120,9 @@ export class Player {
   keep(number, image) {
     const audible = this.audible();
     if (audible !== null) {
-      this.slack.push((number * FRAME - audible) / RATE);
-      if (this.slack.length > 50) this.slack.shift();
+      // With so much sound held the picture would come just in time.
+      this.needs.push(this.played.level - (number * FRAME - audible) / RATE);
+      if (this.needs.length > KNOWN) this.needs.shift();
     }
     this.pictures.push({ number, image });
     this.pictures.sort((one, other) => one.number - other.number);
@@ -168,15 +171,13 @@ export class Player {
   // What the server wants to know, since the last time; adapts how much sound is held so that pictures come in time.
   report() {
     const audible = this.audible();
-    if (audible !== null && this.slack.length >= 10) {
-      const least = [...this.slack].sort((one, other) => one - other)[Math.floor(this.slack.length / 10)];
-      const change = Math.max(-0.01, Math.min(0.03, (0.01 - least) * 0.5));
-      // What was asked for before has first to be there.
-      const reached = this.played.buffered > this.played.wanted - 0.05;
-      if (change < -0.002 || (change > 0.002 && reached)) this.speaker.port.postMessage({ wanted: this.played.wanted + change });
+    if (audible !== null && this.needs.length >= 10) {
+      const need = [...this.needs].sort((one, other) => other - one)[Math.floor(this.needs.length / 10)];
+      const change = Math.max(-0.01, Math.min(0.03, need + MARGIN - this.played.wanted));
+      if (Math.abs(change) > 0.002) this.speaker.port.postMessage({ wanted: this.played.wanted + change });
     }
     const told = {
-      position: audible === null ? -1 : Math.max(audible, 0), buffered: this.played ? this.played.buffered : 0,
+      position: audible === null ? -1 : Math.max(audible, 0), buffered: this.played ? this.played.level : 0,
       wanted: this.played ? this.played.wanted : 0, delays: this.delays.slice(-25), shown: this.shown, missed: this.missed,
     };
     this.delays = [];
