@@ -3,8 +3,8 @@
 A text message is an object whose `type` names a class below and whose other fields are those of the class. `schema` describes
 all of them; the page holds a copy, which a test compares.
 
-Binary to the server: PCM16 little-endian mono 16 kHz of the microphone. Binary to the page: `HEADER` and a payload, PCM16 of 40 ms
-for SOUND, an H.264 access unit (Annex B) or a JPEG for PICTURE.
+Binary to the server: PCM16 little-endian mono 16 kHz of the microphone. Binary to the page: `HEADER` and a payload, 40 ms as PCM16
+or an Opus packet for SOUND, an H.264 access unit (Annex B) or a JPEG for PICTURE.
 """
 
 import json
@@ -21,8 +21,11 @@ HEADER = struct.Struct("<BBHHHIi")
 SOUND, PICTURE = 1, 2
 KEY, JPEG = 1, 2
 """Flags of a picture: it needs no other; it is a JPEG."""
+OPUS = 4
+"""Flag of sound: it is an Opus packet, whose decoded sound comes 6.5 ms late."""
 
 Kind = Literal["image", "depth", "normal", "alpha"]
+SoundCodec = Literal["pcm", "opus"]
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Codec:
-    """To the server: how pictures are to be sent."""
+    """To the server: how pictures and sound are to be sent."""
 
     name: Literal["h264", "jpeg"] = "h264"
+    sound: SoundCodec = "pcm"
 
 
 @dataclass(frozen=True)

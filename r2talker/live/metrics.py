@@ -4,9 +4,11 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping
 
-WINDOW = 500
+WINDOW = 1000
 """Readings that percentiles are taken of."""
 SHARES = (0.5, 0.95)
+STAGES = ("perform", "draw", "encode", "send")
+"""Of the pipeline, in their order."""
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -67,6 +69,12 @@ class Metrics:
         with self._lock:
             known = list(self._times["sound_to_lips", ""].last)
         return [percentile(known, share) * 1000 for share in shares]
+
+    def spent(self, stage: str, *shares: float) -> list[float]:
+        """Percentiles of the last times in a stage, seconds."""
+        with self._lock:
+            known = list(readings.last) if (readings := self._times.get(("stage", stage))) else []
+        return [percentile(known, share) for share in shares]
 
     def text(self, gauges: Mapping[str, Mapping[str, float]]) -> str:
         """Prometheus text (exposition format 0.0.4) of everything, with gauges by name and label."""

@@ -48,16 +48,17 @@ def make_server_app(library: Library, config: ServeConfig) -> FastAPI:
     _add_files(app, room)
 
     @app.websocket("/v1/stream")
-    async def stream(socket: WebSocket, avatar: str = "", codec: str = "h264") -> None:
+    async def stream(socket: WebSocket, avatar: str = "", codec: str = "h264", sound: str = "pcm") -> None:
         await socket.accept()
-        await _serve_socket(room, socket, avatar, "jpeg" if codec == "jpeg" else "h264")
+        chosen = Codec("jpeg" if codec == "jpeg" else "h264", "opus" if sound == "opus" else "pcm")
+        await _serve_socket(room, socket, avatar, chosen)
 
     return app
 
 
-async def _serve_socket(room: Room, socket: WebSocket, avatar: str, codec: str) -> None:
+async def _serve_socket(room: Room, socket: WebSocket, avatar: str, codec: Codec) -> None:
     sink = SocketSink(socket, room.pool, room.metrics)
-    sink.codec = codec
+    sink.choose_codec(codec)
     try:
         listener = await room.enter(avatar, sink)
     except R2TalkerError as error:
@@ -114,7 +115,7 @@ async def _receive(room: Room, listener: Listener, sink: SocketSink, socket: Web
 
 async def _obey(room: Room, listener: Listener, sink: SocketSink, wish: Any) -> None:
     if isinstance(wish, Codec):
-        sink.choose_codec(wish.name)
+        sink.choose_codec(wish)
     elif isinstance(wish, Switch):
         await room.switch(listener, wish.avatar)
         sink.word(listener.welcome(room.library.names(), speaks_text=room.speaks_text))

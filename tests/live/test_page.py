@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from r2talker.live.messages import HEADER, JPEG, KEY, PICTURE, SOUND, schema
+from r2talker.live.messages import HEADER, JPEG, KEY, OPUS, PICTURE, SOUND, schema
 from r2talker.live.web import PAGE
 from tests.live.chromium import PROGRAM, Page, browser
 from tests.live.conftest import Client
@@ -26,7 +26,7 @@ def test_the_page_knows_the_messages_of_the_server() -> None:
     (copied,) = re.findall(r"^export const SCHEMA = (\{.*?^\});$", text, re.DOTALL | re.MULTILINE)
     assert json.loads(copied) == schema()
     constants = dict(re.findall(r"(\w+) = (\d+)", re.findall(r"^export const SOUND.*$", text, re.MULTILINE)[0]))
-    assert constants == {"SOUND": str(SOUND), "PICTURE": str(PICTURE), "KEY": str(KEY), "JPEG": str(JPEG)}
+    assert constants == {"SOUND": str(SOUND), "PICTURE": str(PICTURE), "KEY": str(KEY), "JPEG": str(JPEG), "OPUS": str(OPUS)}
     assert f"HEADER_BYTES = {HEADER.size};" in text
 
 

@@ -1,12 +1,14 @@
 // Sound is the clock: every picture is drawn when the sound of its frame is heard, or not at all.
 
-import { JPEG, KEY } from "./protocol.js";
+import { JPEG, KEY, OPUS } from "./protocol.js";
 
 const RATE = 16000, FRAME = 640, KEPT = 40, KNOWN = 50;
+const OPUS_LAG = 104, OPUS_CONFIG = { codec: "opus", sampleRate: 48000, numberOfChannels: 1 };
 // Pictures come so long before their sound that one of ten would be late without; seconds.
 const MARGIN = 0.008;
 
 export class Player {
+  // onFault(part, message): "picture" or "sound" cannot be decoded.
   constructor(canvas, onFault) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
@@ -22,6 +24,10 @@ export class Player {
 
   static get decodes() { return "VideoDecoder" in window; }
 
+  static async decodesOpus() {
+    return "AudioDecoder" in window && AudioDecoder.isConfigSupported(OPUS_CONFIG).then(({ supported }) => supported, () => false);
+  }
+
   // Everything of the timeline so far is forgotten.
   reset() {
     for (const shown of this.pictures || []) shown.image.close();
@@ -29,6 +35,7 @@ export class Player {
     this.heard = new Map();
     this.delays = [];
     this.needs = [];
+    this.silentBefore = 0;
     this.shown = 0;
     this.missed = 0;
     this.lastNumber = -1;
@@ -36,6 +43,8 @@ export class Player {
     this.captured = [];
     if (this.decoder && this.decoder.state !== "closed") this.decoder.close();
     this.decoder = null;
+    if (this.soundDecoder && this.soundDecoder.state !== "closed") this.soundDecoder.close();
+    this.soundDecoder = null;
     this.played = null;
     if (this.speaker) this.speaker.port.postMessage({ reset: true });
   }
@@ -77,13 +86,36 @@ export class Player {
     this.source = this.microphone = this.stream = null;
   }
 
-  sound({ number, payload }) {
+  sound({ number, flags, payload }) {
     if (!this.speaker || this.audio.state !== "running") return;
-    const samples = Float32Array.from(new Int16Array(payload), (value) => value / 32768);
-    this.speaker.port.postMessage({ number, samples }, [samples.buffer]);
+    this.compressed = Boolean(flags & OPUS);
+    if (this.compressed) this.decodeSound(number, payload);
+    else this.speak(number, Float32Array.from(new Int16Array(payload), (value) => value / 32768), 0);
+  }
+
+  // lag: samples by which the sound comes after that of its frame.
+  speak(number, samples, lag) { if (number >= this.silentBefore) this.speaker.port.postMessage({ number, samples, lag }, [samples.buffer]); }
+
+  decodeSound(number, payload) {
+    if (!this.soundDecoder || this.soundDecoder.state === "closed") {
+      this.soundDecoder = new AudioDecoder({
+        output: (data) => {
+          const all = new Float32Array(data.numberOfFrames);
+          data.copyTo(all, { planeIndex: 0, format: "f32-planar" });
+          // What was encoded has nothing above 8 kHz, so that every third sample tells all.
+          const step = Math.round(data.sampleRate / RATE);
+          this.speak(Math.round(data.timestamp / 40000), Float32Array.from({ length: FRAME }, (_, at) => all[at * step] || 0), OPUS_LAG);
+          data.close();
+        },
+        error: (error) => { this.soundDecoder = null; this.onFault("sound", error.message); },
+      });
+      this.soundDecoder.configure(OPUS_CONFIG);
+    }
+    this.soundDecoder.decode(new EncodedAudioChunk({ type: "key", timestamp: number * 40000, duration: 40000, data: payload }));
   }
 
   interrupted(number) {
+    this.silentBefore = number;
     if (this.speaker) this.speaker.port.postMessage({ before: number });
     for (const picture of this.pictures) if (picture.number < number) picture.image.close();
     this.pictures = this.pictures.filter((picture) => picture.number >= number);
@@ -111,7 +143,7 @@ export class Player {
     if (!this.decoder || this.decoder.state === "closed") {
       this.decoder = new VideoDecoder({
         output: (frame) => this.keep(Math.round(frame.timestamp / 40000), frame),
-        error: (error) => { this.decoder = null; this.onFault(error.message); },
+        error: (error) => { this.decoder = null; this.onFault("picture", error.message); },
       });
     }
     this.decoder.configure({ codec, optimizeForLatency: true });

@@ -3,7 +3,7 @@
 export const SCHEMA = {
   "fromPage": {
     "look": {"kind": "\"image\" | \"depth\" | \"normal\" | \"alpha\"", "size": "integer", "background": "\"clip\" | \"colour\" | \"picture\"", "colour": "string", "pose": "integer", "yaw": "number", "pitch": "number", "pan_x": "number", "pan_y": "number", "zoom": "number", "fov": "number", "eye": "number", "code": "integer", "max_steps": "integer", "dt_gamma": "number", "aabb": "number[]", "landmarks": "boolean"},
-    "codec": {"name": "\"h264\" | \"jpeg\""},
+    "codec": {"name": "\"h264\" | \"jpeg\"", "sound": "\"pcm\" | \"opus\""},
     "microphone": {"open": "boolean"},
     "interrupt": {},
     "blink": {},
@@ -22,7 +22,7 @@ export const SCHEMA = {
   }
 };
 
-export const SOUND = 1, PICTURE = 2, KEY = 1, JPEG = 2;
+export const SOUND = 1, PICTURE = 2, KEY = 1, JPEG = 2, OPUS = 4;
 const HEADER_BYTES = 16;
 
 export function token() {

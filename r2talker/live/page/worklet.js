@@ -64,7 +64,7 @@ class Speaker extends AudioWorkletProcessor {
       const low = Math.floor(this.offset), next = low + 1 < FRAME ? chunk.samples[low + 1] : this.queue[1]?.samples[0] ?? 0;
       out[at] = chunk.samples[low] + (next - chunk.samples[low]) * (this.offset - low);
       this.offset += pace;
-      this.position = chunk.number * FRAME + this.offset;
+      this.position = chunk.number * FRAME - chunk.lag + this.offset;
     }
     return out.length;
   }
