@@ -72,8 +72,8 @@ class Page:
 
 
 @contextlib.contextmanager
-def browser(*, microphone: Path | None = None) -> Iterator[Page]:
-    """Start a headless browser whose microphone plays a wav file over and over; ends it and deletes its files."""
+def browser(*flags: str, microphone: Path | None = None) -> Iterator[Page]:
+    """Start a headless browser whose microphone plays a wav file over and over; ends it and deletes its files. flags: more of it."""
     assert PROGRAM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
@@ -83,6 +83,7 @@ def browser(*, microphone: Path | None = None) -> Iterator[Page]:
             "--disable-gpu",
             "--disable-dev-shm-usage",
             "--no-first-run",
+            *flags,
             "--autoplay-policy=no-user-gesture-required",
             "--use-fake-ui-for-media-stream",
             "--use-fake-device-for-media-stream",
