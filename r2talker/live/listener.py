@@ -15,7 +15,7 @@ from jaxtyping import Int16, UInt8
 from r2talker.errors import R2TalkerError
 from r2talker.live.messages import Blink, Interrupt, Interrupted, Look, Microphone, Played, Recorded, Refused, Report, Welcome
 from r2talker.live.metrics import Metrics
-from r2talker.live.performer import Performer
+from r2talker.live.performer import Direction, Performer
 from r2talker.live.session import FRAME_RATE, RATE, Planned, Session
 from r2talker.live.stage import Order, Stage
 from r2talker.live.views import View, check_look
@@ -110,6 +110,7 @@ class Listener:
             max_steps=info.render.max_steps,
             aabb=list(info.render.aabb),
             look_ahead=self._performer.ahead / RATE,
+            clip_faces=self.stage.avatar.model.drives_landmarks,
             speaks_text=speaks_text,
         )
 
@@ -179,8 +180,8 @@ class Listener:
         session, performer, stage, begun = self.session, self._performer, self.stage, time.monotonic()
         self.sink.sound(planned)
         self._record("sound", planned.sound, planned.number)
-        eye = None if self.look.eye < 0 else self.look.eye
-        moved = await self._loop.run_in_executor(self._pool, lambda: performer.perform(planned, eye=eye))
+        direction = self._direct(planned.number)
+        moved = await self._loop.run_in_executor(self._pool, performer.perform, planned, direction)
         if session is not self.session:
             return
         self._side = self.look.size or stage.side(time.monotonic())
@@ -195,6 +196,16 @@ class Listener:
             self._show(order, picture)
 
         stage.submit(Order(self.name, planned, moved, view, late, self._from_stage(show), self._from_stage(self._miss)))
+
+    def _direct(self, number: int) -> Direction:
+        """What the look asks of the performer."""
+        look, clip = self.look, len(self.stage.avatar.track.eye)
+        frame = look.pose if look.pose >= 0 else number % clip
+        return Direction(
+            eye=None if look.eye < 0 else look.eye,
+            pose=frame if look.replay or look.pose >= 0 else None,
+            face=frame if look.face == "clip" else None,
+        )
 
     def _from_stage(self, action: Callable[..., None]) -> Callable[..., None]:
         """A callback for the stage's thread that acts on the event loop, unless that has ended."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from r2talker.progress import Progress
 from r2talker.train.checkpoint import Position, load_stepper, save_checkpoint
 from r2talker.train.config import TrainConfig
-from r2talker.train.phase import Phase, Watcher
+from r2talker.train.phase import Phase, Stepper, Watcher
 
 
 @dataclass
@@ -29,6 +29,22 @@ class Clock:
             return False
         self.last = now
         return True
+
+
+class _Beginning:
+    """Where a phase began, kept for a watcher who wants it anew. stepper: its tensors, none for a phase that has not been begun."""
+
+    def __init__(self, model: dict[str, Tensor], stepper: dict[str, Tensor]) -> None:
+        self._model = {name: tensor.detach().clone() for name, tensor in model.items()}
+        self._stepper = {name: tensor.detach().clone() for name, tensor in stepper.items()}
+
+    def again(self, phase: Phase, config: TrainConfig) -> Stepper:
+        """The stepper that takes the first step once more."""
+        phase.model.load_state_dict(self._model)
+        stepper = phase.stepper(config)
+        if self._stepper:
+            stepper.restore(self._stepper)
+        return stepper
 
 
 @dataclass(frozen=True)
@@ -56,10 +72,14 @@ def run_phase(
     log: Callable[[str, float, int], None],
     watcher: Watcher | None = None,
 ) -> None:
-    """Work through `phase` from step `start`; leaves the averaged weights in the model and a checkpoint of the finished phase."""
+    """Work through `phase` from step `start`; leaves the averaged weights in the model and a checkpoint of the finished phase.
+
+    A watcher may let it begin anew from there.
+    """
     stepper = phase.stepper(config)
     if start:
         stepper.restore(load_stepper(folder.checkpoint))
+    beginning = None if watcher is None else _Beginning(phase.model.state_dict(), stepper.tensors() if start else {})
     checkpoint, preview = Clock(config.checkpoint_seconds), Clock(config.preview_seconds)
 
     def save() -> None:
@@ -71,14 +91,19 @@ def run_phase(
         return to_uint8(phase.preview())
 
     progress.begin(phase.name, phase.steps, done=start)
-    for step in range(start, phase.steps):
+    step = start - 1
+    while step + 1 < phase.steps:
+        step += 1
         stepper.take(step)
         scalars: dict[str, float] = {}
         if step % stepper.log_period == 0 or step + 1 == phase.steps:
             scalars = stepper.scalars()
             progress.advance(step + 1, _log_scalars(phase.name, scalars, step, log))
-        if watcher is not None:
-            watcher.step(phase.name, step + 1, phase.steps, scalars, draw, save)
+        if watcher is not None and watcher.step(phase.name, step + 1, phase.steps, scalars, draw, save):
+            assert beginning is not None
+            stepper, step = beginning.again(phase, config), start - 1
+            progress.begin(phase.name, phase.steps, done=start)
+            continue
         if checkpoint.due():
             save()
         if preview.due():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from r2talker.drive.life import LifeStyle
-from r2talker.live.performer import Moved, Performer
+from r2talker.live.performer import Direction, Moved, Performer
 from r2talker.live.session import Session
 from tests.tolerances import assert_close
 
@@ -88,10 +88,10 @@ def test_eyes_open_and_blink_as_told(avatar: "Avatar") -> None:
     performer = Performer(avatar)
     session = Session(performer.ahead, 0.0)
     frames = session.plan(0.0)
-    moved = performer.perform(frames[0], eye=0.125)
+    moved = performer.perform(frames[0], Direction(eye=0.125))
     assert float(moved.eye) == 0.125
     performer.blink()
-    eyes = [float(performer.perform(frames[0], eye=0.2).eye) for _ in range(14)]
+    eyes = [float(performer.perform(frames[0], Direction(eye=0.2)).eye) for _ in range(14)]
     assert min(eyes) < 0.1
     assert eyes[-1] == pytest.approx(0.2)
 

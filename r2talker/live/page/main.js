@@ -107,6 +107,7 @@ byId("blink").addEventListener("click", () => connection.say("blink"));
 byId("avatar").addEventListener("change", () => connection.say("switch", { avatar: byId("avatar").value }));
 byId("say").addEventListener("submit", (event) => { event.preventDefault(); if (byId("text").value.trim()) say(byId("text").value, "text/plain"); });
 byId("sound").addEventListener("change", () => { if (byId("sound").files[0]) say(byId("sound").files[0]); byId("sound").value = ""; });
+byId("reset").addEventListener("click", () => { if (confirm("Forget what this phase has learned?")) connection.say("train", { action: "reset" }); });
 for (const action of ["pause", "resume", "save"]) byId(action).addEventListener("click", () => connection.say("train", { action }));
 byId("picture").addEventListener("dragover", (event) => event.preventDefault());
 byId("picture").addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) say(event.dataTransfer.files[0]); });
