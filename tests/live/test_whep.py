@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.chromium import PROGRAM, Page, browser
-from tests.live.conftest import Client, wav_bytes
+from tests.live.chromium import Page, browser
+from tests.live.conftest import Client, needs_browser, wav_bytes
 
 aiortc = pytest.importorskip("aiortc", reason="WebRTC is optional: pip install r2talker[webrtc]")
 
@@ -112,7 +112,7 @@ def player() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="needs chromium (Debian's package) on the PATH")
+@needs_browser
 def test_a_browser_elsewhere_plays_it(serve: Callable[..., Client], player: str) -> None:
     """A page of another origin, which `origin` allows: its pictures move, and it hears what is said."""
     client = serve(origin=player)

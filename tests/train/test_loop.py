@@ -1,5 +1,6 @@
 """The loop that every phase runs in, on a phase small enough to know the answer."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,15 +158,52 @@ def test_a_watcher_sees_every_step_and_may_draw_and_save(tmp_path: Path) -> None
     seen: list[tuple[int, bool]] = []
 
     class Watching:
-        def step(self, phase: str, step: int, steps: int, scalars: dict[str, float], draw: Any, save: Any) -> None:
+        def step(self, phase: str, step: int, steps: int, scalars: dict[str, float], draw: Any, save: Any) -> bool:
             assert (phase, steps) == ("regression", STEPS)
             seen.append((step, "error" in scalars))
             if step == 7:
                 assert draw().shape == (4, 6, 3)
                 save()
                 assert read_position(RunFolder(tmp_path).checkpoint) == Position("this run", "regression", 7)
+            return False
 
     calm = TrainConfig(checkpoint_seconds=1e9, preview_seconds=1e9)
     run_phase(Regression(), RunFolder(tmp_path), calm, "this run", 0, Recorder(), Curve(), Watching())
     assert [step for step, _ in seen] == list(range(1, STEPS + 1))
     assert [step for step, read in seen if read] == [1, 21, 41, STEPS]
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_watcher_may_let_a_phase_begin_anew(tmp_path: Path, start: int) -> None:
+    """Where it began here, and with the same result as without the detour."""
+    calm = TrainConfig(checkpoint_seconds=1e9, preview_seconds=1e9)
+
+    class Stopping:
+        """Saves step 5 of a first run."""
+
+        def step(self, phase: str, step: int, steps: int, scalars: dict[str, float], draw: Any, save: Any) -> bool:
+            if step == 5:
+                save()
+                shutil.copy(RunFolder(tmp_path).checkpoint, tmp_path / "five")
+            return False
+
+    class Again:
+        def __init__(self, when: int) -> None:
+            self.when, self.seen = when, []
+
+        def step(self, phase: str, step: int, steps: int, scalars: dict[str, float], draw: Any, save: Any) -> bool:
+            self.seen.append(step)
+            return len(self.seen) == self.when
+
+    run_phase(Regression(), RunFolder(tmp_path), calm, "this run", 0, Recorder(), Curve(), Stopping())
+    ends = []
+    for when in (0, 7):
+        phase, again = Regression(), Again(when)
+        if start:
+            shutil.copy(tmp_path / "five", RunFolder(tmp_path).checkpoint)
+            load_model(RunFolder(tmp_path).checkpoint, phase.model)
+        run_phase(phase, RunFolder(tmp_path), calm, "this run", start, Recorder(), Curve(), again)
+        assert again.seen == [*range(start + 1, start + 1 + when), *range(start + 1, STEPS + 1)]
+        ends.append(phase.model.state_dict())
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
