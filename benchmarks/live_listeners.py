@@ -45,7 +45,9 @@ class Listener:
         """Ask for pictures of that side and open the microphone."""
         welcome = json.loads(await self.socket.recv())
         self.heard.look_ahead = welcome["look_ahead"]
-        await self.socket.send(json.dumps({"type": "look", "size": size, "max_steps": welcome["max_steps"], "aabb": welcome["aabb"]}))
+        await self.socket.send(
+            json.dumps({"type": "look", "size": size, "max_steps": welcome["max_steps"], "aabb": welcome["aabb"]})
+        )
         await self.socket.send(json.dumps({"type": "microphone", "open": True}))
 
     async def speak(self) -> None:

@@ -66,7 +66,10 @@ def main() -> None:
         p50, p95 = (1000 * seconds for seconds in stages.spent(stage, 0.5, 0.95))
         rows.append(Row(f"stage {stage}", rows[-1].side, round(p50, 2), round(p95, 2)))
     device = torch.cuda.get_device_name() if args.device != "cpu" and torch.cuda.is_available() else "CPU"
-    tell(rows, f"{device}, torch {torch.__version__}: drawing {busy:.0%} of the time; look-ahead {look_ahead_ms(heard):.0f} ms is in it")
+    tell(
+        rows,
+        f"{device}, torch {torch.__version__}: drawing {busy:.0%} of the time; look-ahead {look_ahead_ms(heard):.0f} ms is in it",
+    )
     if args.csv is not None:
         write(args.csv, rows, {"device": device, "sessions": args.sessions, "seconds": args.seconds, "busy": round(busy, 3)})
 

@@ -25,7 +25,8 @@ window.seen = { delays: [], wanted: [], buffered: [], needs: [] };
 const report = studio.player.report.bind(studio.player);
 studio.player.report = () => {
   const told = report();
-  seen.delays.push(...told.delays); seen.wanted.push(told.wanted); seen.buffered.push(told.buffered); seen.needs.push(...studio.player.needs.slice(-6));
+  seen.delays.push(...told.delays); seen.wanted.push(told.wanted); seen.buffered.push(told.buffered);
+  seen.needs.push(...studio.player.needs.slice(-6));
   return told;
 };
 document.getElementById("microphone").click();
@@ -51,7 +52,9 @@ def main() -> None:
             write_wav(voice, synthesise_speech(8.0, 3).samples)
             with browser(microphone=voice) as page:
                 measure(page, server.address, args)
-        print("\n".join(line for line in app.state.room.metrics.text({}).splitlines() if "quantile" in line or "dropped" in line))
+        print(
+            "\n".join(line for line in app.state.room.metrics.text({}).splitlines() if "quantile" in line or "dropped" in line)
+        )
     finally:
         server.stop()
 
@@ -74,7 +77,12 @@ def measure(page: Page, address: str, args: argparse.Namespace) -> None:
         held = f"holds {np.mean(seen['buffered']) * 1000:.0f} ms, wants {np.mean(seen['wanted']) * 1000:.0f} ms"
         needs = f"pictures need {np.median(seen['needs']) * 1000:.0f} ms (90 %: {percentile(seen['needs'], 0.9) * 1000:.0f})"
         print(f"{name}: {fps:.1f} pictures/s, sound to lips ms: {told}; {held}; {needs}")
-    print("side", page.run("studio.player.canvas.width"), "output latency ms", page.run("studio.player.audio.outputLatency * 1000"))
+    print(
+        "side",
+        page.run("studio.player.canvas.width"),
+        "output latency ms",
+        page.run("studio.player.audio.outputLatency * 1000"),
+    )
 
 
 if __name__ == "__main__":

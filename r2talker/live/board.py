@@ -22,7 +22,11 @@ FULL, GONE = 0.6, 0.3
 def blend_board(
     model: TalkingHead, tracked: Camera, seen: Camera, background: Float[Tensor, "height width 3"], settings: RenderSettings
 ) -> Float[Tensor, "height width 3"]:
-    """The torso as `tracked` sees it, drawn as a board that `seen` looks at, over a background that stays. Both have one size."""
+    """The torso as `tracked` sees it, drawn as a board that `seen` looks at, over a background that stays. Both have one size;
+    where they are one camera, the torso is the picture that it is.
+    """
+    if seen is tracked:
+        return blend_torso(model, tracked, background, settings)
     facing = float(tracked.c2w[:3, 2] @ seen.c2w[:3, 2])
     share = min(max((facing - GONE) / (FULL - GONE), 0.0), 1.0)
     if share == 0.0 or model.torso is None:

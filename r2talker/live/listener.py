@@ -165,8 +165,11 @@ class Listener:
         report = asyncio.create_task(self._report_for_ever())
         try:
             while True:
-                for planned in self.session.plan(time.monotonic()):
-                    await self._play(planned)
+                session = self.session
+                for planned in session.plan(time.monotonic()):
+                    # Frames of a timeline that ended meanwhile are not of the new one.
+                    if session is self.session:
+                        await self._play(session, planned)
                 # Not asyncio.wait_for: up to Python 3.11 it forgets a cancellation that comes together with the event.
                 alarm = self._loop.call_later(max(self.session.wake() - time.monotonic(), 0.0), self._woken.set)
                 await self._woken.wait()
@@ -176,8 +179,8 @@ class Listener:
             report.cancel()
             await self.stop_recording()
 
-    async def _play(self, planned: Planned) -> None:
-        session, performer, stage, begun = self.session, self._performer, self.stage, time.monotonic()
+    async def _play(self, session: Session, planned: Planned) -> None:
+        performer, stage, begun = self._performer, self.stage, time.monotonic()
         self.sink.sound(planned)
         self._record("sound", planned.sound, planned.number)
         direction = self._direct(planned.number)

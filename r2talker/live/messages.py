@@ -130,7 +130,8 @@ class Welcome:
     """To the page: what it deals with, at the beginning and after a switch.
 
     look_ahead: seconds of sound that a frame waits for. sizes: sides that can be asked for. poses, codes: how many there are.
-    fov: the clip's. clip_faces: whether the clip's own faces can be shown. talks: whether there is somebody to talk to, or a training run to watch.
+    fov: the clip's. clip_faces: whether the clip's own faces can be shown. talks: whether there is somebody to talk to, or a training
+    run to watch.
     """
 
     session: str

@@ -104,5 +104,7 @@ class Metrics:
 
 def _labels(**labels: str) -> str:
     """Labels that have a value, in braces."""
-    escaped = {name: value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for name, value in labels.items() if value}
+    escaped = {
+        name: value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for name, value in labels.items() if value
+    }
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}" if escaped else ""

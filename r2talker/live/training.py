@@ -48,8 +48,9 @@ class Watch:
     ) -> bool:
         """Called by the loop after every step, in its own thread; returns at once unless the run is paused.
 
-        Returns whether somebody wants the phase to begin anew, with the weights that it began with. scalars: readings of this step, empty where none were taken. draw: makes the picture of now; called at most every two
+        scalars: readings of this step, empty where none were taken. draw: makes the picture of now; called at most every two
         seconds, and only while somebody looks. save: called when that was asked for, also while paused.
+        Returns whether somebody wants the phase to begin anew, with the weights that it began with.
         """
         self._note(phase, step, steps, scalars)
         while True:

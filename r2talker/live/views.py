@@ -19,7 +19,6 @@ from r2talker.live.performer import Moved
 from r2talker.model.head import FrameCode
 from r2talker.ops.camera_rays.op import SCENE_SCALE, generate_rays
 from r2talker.render.config import RenderSettings
-from r2talker.render.frame import blend_torso
 from r2talker.render.rays import render_rays
 from r2talker.render.renderer import Renderer
 from r2talker.types import Camera, Frame
@@ -165,10 +164,7 @@ class Drawer:
         model, settings = self.avatar.model, self._settings(view.look)
         plate = torch.from_numpy(self._plate(view)).to(self.avatar.device).float() / 255
         tracked, camera = self.avatar.camera(pose, view.side), self._camera(pose, view)
-        if view.leaves_track:
-            behind = blend_board(model, tracked, camera, plate, settings)
-        else:
-            behind = blend_torso(model, tracked, plate, settings)
+        behind = blend_board(model, tracked, camera if view.leaves_track else tracked, plate, settings)
         noise = None
         if jitter is not None:
             camera = replace(camera, cx=camera.cx + _halton(jitter, 2) - 0.5, cy=camera.cy + _halton(jitter, 3) - 0.5)

@@ -21,7 +21,6 @@ from r2talker.live.server import make_server_app
 from r2talker.live.web import WebServer
 from tests.live.chromium import PROGRAM, Page, browser
 
-
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="needs chromium (Debian's package) on the PATH")
 
 

@@ -13,7 +13,7 @@ from r2talker.live.config import ServeConfig
 from r2talker.live.training import watch_training
 from r2talker.live.web import PAGE
 from tests.live.chromium import Page, browser
-from tests.live.conftest import Client, needs_browser
+from tests.live.conftest import needs_browser
 from tests.live.test_training import Run
 
 DOCS = Path(__file__).parents[2] / "docs" / "live.md"
@@ -59,7 +59,9 @@ def test_the_table_has_all_that_the_reference_offers_and_all_of_the_page() -> No
 
 
 def test_the_tests_of_the_table_are_there() -> None:
-    known = {name for path in Path(__file__).parent.glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+    known = {
+        name for path in Path(__file__).parent.glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
     for what, _, tests in table():
         named = re.findall(r"`(test_\w+)`", tests)
         assert named, what

@@ -1,9 +1,7 @@
 """The protocol, spoken to a real server on loopback."""
 
 import contextlib
-import json
 import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -352,31 +350,3 @@ def test_a_dead_client_frees_its_place(client: Client) -> None:
     assert time.monotonic() - begun < 10
     assert PONG_SECONDS < 10
     raw.close()
-
-
-def test_many_sessions_come_and_go_and_leave_nothing(client: Client) -> None:
-    """Opened and killed at random; afterwards there are no more threads or tasks than before."""
-    rng = np.random.default_rng(1)
-    with client.stream() as stream:
-        stream.listen(0.5)
-    threads = {thread.name for thread in threading.enumerate()}
-    for _ in range(12):
-        stream = client.stream("codec=h264" if rng.random() < 0.5 else "codec=jpeg")
-        if rng.random() < 0.5:
-            stream.say("microphone", open=True)
-            stream.socket.send(bytes(640))
-        if rng.random() < 0.3:
-            stream.say("record", on=True)
-        stream.listen(float(rng.random()) * 0.3)
-        if rng.random() < 0.5:
-            stream.socket.socket.shutdown(socket.SHUT_RDWR)
-        stream.close()
-        while len(client.room.listeners) > 1:
-            time.sleep(0.02)
-    deadline = time.monotonic() + 10
-    while client.room.listeners and time.monotonic() < deadline:
-        time.sleep(0.05)
-    left = {thread.name for thread in threading.enumerate()} - threads
-    assert not [name for name in left if not name.startswith("r2talker-live")]
-    assert client.ask("GET", "/v1/state").json["sessions"] == {}
-    assert json.loads(client.ask("GET", "/v1/state").body)["limit"] == 3

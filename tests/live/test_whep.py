@@ -96,7 +96,7 @@ def player() -> Iterator[str]:
     """Address of a page elsewhere that plays what a studio sends."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("content-type", "text/html")
             self.end_headers()
