@@ -27,6 +27,8 @@ RENDERERS = 8
 """Kept at once; each holds its plate and two batches of pictures."""
 SOLID = 0.5
 """Opacity from which a pixel has a depth and a normal."""
+STEP = 2 * 3**0.5 / 128
+"""The longest step through the grid (upstream.md 5.2)."""
 MARK = (80, 255, 120)
 """Colour of landmarks."""
 MOST_STEPS, MOST_SPP, MOST_FOV, MOST_SIDE = 1024, 256, 120.0, 1024
@@ -159,19 +161,17 @@ class Drawer:
         return cv2.resize(plate, (view.side, view.side), interpolation=cv2.INTER_AREA)
 
     def _draw_one(
-        self, code: Tensor, eye: Tensor, pose: Tensor, view: View, jitter: int | None = None
+        self, code: Tensor, eye: Tensor, pose: Tensor, view: View, jitter: int = 0
     ) -> UInt8[np.ndarray, "side side 3"]:
         model, settings = self.avatar.model, self._settings(view.look)
         plate = torch.from_numpy(self._plate(view)).to(self.avatar.device).float() / 255
         tracked, camera = self.avatar.camera(pose, view.side), self._camera(pose, view)
         behind = blend_board(model, tracked, camera if view.leaves_track else tracked, plate, settings)
-        noise = None
-        if jitter is not None:
+        if jitter:
             camera = replace(camera, cx=camera.cx + _halton(jitter, 2) - 0.5, cy=camera.cy + _halton(jitter, 3) - 0.5)
-            noise = torch.rand(view.side**2, generator=torch.Generator().manual_seed(jitter)).to(plate)
+            settings = replace(settings, aabb=_inset(settings.aabb, STEP * _halton(jitter, 5)))
         frame = FrameCode(code, eye, model.head.individual_codes[view.look.code])
-        rays, over = generate_rays(camera), behind.reshape(-1, 3)
-        traced = render_rays(model.head, model.occupancy, rays, frame, over, settings, noise=noise)
+        traced = render_rays(model.head, model.occupancy, generate_rays(camera), frame, behind.reshape(-1, 3), settings)
         shape = (view.side, view.side)
         distance = traced.distance / traced.opacity.clamp_min(SOLID)
         whole = Frame(traced.rgb.reshape(*shape, 3), traced.opacity.reshape(shape), distance.reshape(shape))
@@ -216,6 +216,13 @@ def orbit(c2w: Float[Tensor, "4 4"], look: Look) -> Float[Tensor, "4 4"]:
     distance = moved[:3, 3].norm()
     moved[:3, 3] -= (look.pan_x * moved[:3, 0] + look.pan_y * moved[:3, 1]) * distance * 0.25
     return moved
+
+
+def _inset(box: tuple[float, ...], distance: float) -> tuple[float, float, float, float, float, float]:
+    """A box whose walls have moved inwards, so that steps through it begin elsewhere; thin ones move less."""
+    distance = min([distance, *(0.1 * (high - low) for low, high in zip(box[:3], box[3:], strict=True))])
+    low, high = [wall + distance for wall in box[:3]], [wall - distance for wall in box[3:]]
+    return low[0], low[1], low[2], high[0], high[1], high[2]
 
 
 def _halton(number: int, base: int) -> float:

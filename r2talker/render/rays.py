@@ -74,22 +74,19 @@ def render_rays(
     background: Float[Tensor, "rays 3"],
     settings: RenderSettings,
     *,
-    noise: Float[Tensor, " rays"] | None = None,
     impl: Literal["auto", "rounds", "compiled"] = "auto",
 ) -> TracedRays:
     """Rendering in rounds, each of which drops the rays that are finished (upstream.md 5.5).
 
     The number of samples per round grows as rays finish, as in the reference, but never past `max_steps` in total.
-    noise: [N] in [0, 1), offset of the first step. impl: `rounds` (plain torch), `compiled` (machine code on a CPU, for heads
-    without an ambient coordinate, without noise); `auto` picks. Raises ValueError when `compiled` is asked for and cannot run.
+    impl: `rounds` (plain torch), `compiled` (machine code on a CPU, for heads without an ambient coordinate); `auto` picks.
+    Raises ValueError when `compiled` is asked for and cannot run.
     """
-    if impl == "compiled" and noise is not None:
-        raise ValueError("render_rays: impl 'compiled' knows no noise; leave impl or noise out")
     # Tests render fields that are no networks.
-    if impl == "compiled" or (impl == "auto" and noise is None and isinstance(head, Head) and fits(networks(head))):
+    if impl == "compiled" or (impl == "auto" and isinstance(head, Head) and fits(networks(head))):
         return _render_compiled(networks(head), occupancy, rays, frame, background, settings)
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
-    samples = _march(occupancy, rays, bounds, settings, noise)
+    samples = _march(occupancy, rays, bounds, settings, None)
     total = len(rays.origins)
     opacity, depth, rgb = background.new_zeros(total), background.new_zeros(total), background.new_zeros(total, 3)
     living = torch.nonzero(samples.counts).flatten()
