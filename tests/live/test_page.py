@@ -1,15 +1,18 @@
 """The page in a real browser, whose microphone hears a procedural voice; and the page's copy of the messages."""
 
+import base64
 import json
 import re
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from r2talker.live.messages import HEADER, JPEG, KEY, OPUS, PICTURE, SOUND, schema
 from r2talker.live.web import PAGE
+from r2talker.media.stream import OPUS_LAG, SoundEncoder
 from tests.live.chromium import Page, browser
 from tests.live.conftest import Client, needs_browser
 
@@ -70,6 +73,9 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 
 # ---- in a browser
 
+LOUD = """(() => { const wave = new Float32Array(256); studio.player.meter.getFloatTimeDomainData(wave);
+    return Math.max(...wave.map(Math.abs)) > 0.01; })()"""
+
 
 @needs_browser
 def test_the_page_says_that_a_token_is_needed_and_takes_it(serve: Callable[..., Client]) -> None:
@@ -99,11 +105,21 @@ class TestBrowser:
         page.press("microphone")
         page.wait("document.getElementById('state').textContent === 'speaking'")
         page.wait("parseInt(document.getElementById('delay').textContent) > 100")
-        loud = """(() => { const wave = new Float32Array(256); studio.player.meter.getFloatTimeDomainData(wave);
-            return Math.max(...wave.map(Math.abs)) > 0.01; })()"""
-        page.wait(loud)
+        page.wait(LOUD)
         page.press("microphone")
         page.wait("document.getElementById('state').textContent === 'idle'")
+
+    def test_page_and_metrics_tell_the_same_delay(self, page: Page) -> None:
+        """While nothing is measured any more, so that both speak of the same."""
+        page.wait("/^[0-9]+ ms/.test(document.getElementById('delay').textContent)")
+        told = [int(number) for number in re.findall(r"(\d+) ms", page.text("delay"))]
+        text = page.run("fetch('/metrics').then((answer) => answer.text())")
+        counted = [
+            1000 * float(re.findall(rf'r2talker_sound_to_lips_seconds{{quantile="{share}"}} (\S+)', text)[0])
+            for share in ("0.5", "0.95")
+        ]
+        # Each is rounded.
+        assert all(abs(one - other) <= 1 for one, other in zip(told, counted, strict=True)), (told, counted)
 
     def test_an_interruption_silences(self, page: Page) -> None:
         page.press("microphone")
@@ -138,6 +154,31 @@ class TestBrowser:
         time.sleep(0.5)
         number = page.run("studio.player.lastNumber")
         page.wait(f"studio.player.lastNumber > {number} + 5")
+
+    def test_sound_as_opus(self, page: Page) -> None:
+        """It is heard, and what the browser decodes is late by as much as the page believes."""
+        page.run("studio.connection.say('codec', { name: 'h264', sound: 'opus' })")
+        page.wait("studio.player.compressed")
+        page.press("microphone")
+        page.wait(LOUD)
+        page.press("microphone")
+        sound = np.zeros(640 * 6, np.int16)
+        sound[1500:1520] = 20000
+        encoder = SoundEncoder()
+        packets = [base64.b64encode(encoder.encode(frame)).decode() for frame in sound.reshape(-1, 640)]
+        decoded = np.array(
+            page.run(
+                f"""new Promise((done) => {{
+                    const sounds = [];
+                    const decoder = studio.player.newSoundDecoder((_, samples) => sounds.push(...samples));
+                    {json.dumps(packets)}.forEach((packet, number) => decoder.decode(new EncodedAudioChunk({{
+                        type: "key", timestamp: number * 40000, data: Uint8Array.from(atob(packet), (letter) => letter.charCodeAt(0)),
+                    }})));
+                    decoder.flush().then(() => done(sounds));
+                }})"""
+            )
+        )
+        assert abs(np.argmax(np.abs(decoded)) - 1510 - OPUS_LAG) < 16
 
     def test_nothing_went_wrong(self, page: Page) -> None:
         page.run("1")

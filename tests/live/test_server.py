@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from r2talker.live.messages import PICTURE, SOUND, schema
+from r2talker.live.messages import OPUS, PICTURE, SOUND, schema
 from r2talker.live.session import RATE
 from r2talker.live.web import PONG_SECONDS
 from r2talker.media.stream import decode_picture
@@ -131,6 +131,24 @@ def test_controls_change_the_pictures(client: Client) -> None:
         assert stream.until(lambda got: isinstance(got, Piece)).number <= 50
 
 
+def test_sound_is_compressed_for_those_who_ask(client: Client) -> None:
+    import av
+
+    with client.stream("codec=jpeg&sound=opus") as stream:
+        client.ask("POST", "/v1/say", wav_bytes(TONE))
+        stream.listen(1.5)
+        pieces = [piece for piece in stream.pieces if piece.kind == SOUND]
+        assert all(piece.flags == OPUS for piece in pieces)
+        assert sum(len(piece.payload) for piece in pieces) < 0.25 * 1280 * len(pieces)
+        decoder = av.CodecContext.create("opus", "r")
+        decoder.sample_rate, decoder.layout = 48000, "mono"
+        sound = [frame.to_ndarray() for piece in pieces for frame in decoder.decode(av.Packet(piece.payload))]
+        assert np.abs(np.concatenate(sound, -1)).max() > 0.1
+        stream.say("codec", name="jpeg", sound="pcm")
+        plain = stream.until(lambda got: isinstance(got, Piece) and got.kind == SOUND and got.flags == 0)
+        assert len(plain.payload) == 1280
+
+
 def test_a_recording_can_be_fetched(client: Client, tmp_path: Path) -> None:
     from r2talker.media.read import probe_video, read_audio
 
@@ -157,7 +175,7 @@ def test_plain_requests(client: Client) -> None:
     described = client.ask("GET", "/openapi.json").json["paths"]
     assert {"/v1/say", "/v1/interrupt", "/v1/state", "/metrics"} <= set(described)
     with client.stream() as stream:
-        stream.word("report")
+        stream.until(lambda got: isinstance(got, Piece) and got.kind == PICTURE)
         state = client.ask("GET", "/v1/state").json["sessions"]
         assert list(state) == [stream.welcome["session"]]
         text = client.ask("GET", "/metrics").body.decode()
@@ -167,6 +185,7 @@ def test_plain_requests(client: Client) -> None:
             float(line.rsplit(" ", 1)[1])
     assert "r2talker_sessions_now 1" in text
     assert 'r2talker_sound_to_lips_seconds{quantile="0.95"}' in text
+    assert all(f'r2talker_stage_seconds{{of="{stage}",quantile="0.95"}}' in text for stage in ("perform", "draw", "encode"))
 
 
 def test_text_is_spoken_by_the_users_program(client: Client) -> None:

@@ -98,20 +98,25 @@ export class Player {
 
   decodeSound(number, payload) {
     if (!this.soundDecoder || this.soundDecoder.state === "closed") {
-      this.soundDecoder = new AudioDecoder({
-        output: (data) => {
-          const all = new Float32Array(data.numberOfFrames);
-          data.copyTo(all, { planeIndex: 0, format: "f32-planar" });
-          // What was encoded has nothing above 8 kHz, so that every third sample tells all.
-          const step = Math.round(data.sampleRate / RATE);
-          this.speak(Math.round(data.timestamp / 40000), Float32Array.from({ length: FRAME }, (_, at) => all[at * step] || 0), OPUS_LAG);
-          data.close();
-        },
-        error: (error) => { this.soundDecoder = null; this.onFault("sound", error.message); },
-      });
-      this.soundDecoder.configure(OPUS_CONFIG);
+      this.soundDecoder = this.newSoundDecoder((decoded, samples) => this.speak(decoded, samples, OPUS_LAG));
     }
     this.soundDecoder.decode(new EncodedAudioChunk({ type: "key", timestamp: number * 40000, duration: 40000, data: payload }));
+  }
+
+  newSoundDecoder(onSamples) {
+    const decoder = new AudioDecoder({
+      output: (data) => {
+        const all = new Float32Array(data.numberOfFrames);
+        data.copyTo(all, { planeIndex: 0, format: "f32-planar" });
+        // What was encoded has nothing above 8 kHz, so that every third sample tells all.
+        const step = Math.round(data.sampleRate / RATE);
+        onSamples(Math.round(data.timestamp / 40000), Float32Array.from({ length: FRAME }, (_, at) => all[at * step] || 0));
+        data.close();
+      },
+      error: (error) => { this.soundDecoder = null; this.onFault("sound", error.message); },
+    });
+    decoder.configure(OPUS_CONFIG);
+    return decoder;
   }
 
   interrupted(number) {
