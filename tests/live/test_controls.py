@@ -60,7 +60,9 @@ def test_the_table_has_all_that_the_reference_offers_and_all_of_the_page() -> No
 
 def test_the_tests_of_the_table_are_there() -> None:
     known = {
-        name for path in Path(__file__).parent.glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+        name
+        for path in Path(__file__).parents[1].rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
     }
     for what, _, tests in table():
         named = re.findall(r"`(test_\w+)`", tests)
