@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.environment import restart_as
 from r2talker.live.config import ServeConfig
 from r2talker.live.library import Library
 from r2talker.live.metrics import STAGES, percentile
@@ -132,4 +133,5 @@ def write(path: Path, rows: list[Row], same: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    restart_as("benchmarks.live_load")
     main()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.environment import restart_as
 from r2talker.live.config import ServeConfig
 from r2talker.live.library import Library
 from r2talker.live.metrics import percentile
@@ -86,4 +87,5 @@ def measure(page: Page, address: str, args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    restart_as("benchmarks.live_page")
     main()

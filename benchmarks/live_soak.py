@@ -20,6 +20,7 @@ import numpy as np
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from benchmarks.environment import restart_as
 from r2talker.live.config import ServeConfig
 from r2talker.live.library import Library
 from r2talker.live.listener import Listener
@@ -120,4 +121,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    restart_as("benchmarks.live_soak")
     main()
