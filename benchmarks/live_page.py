@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from benchmarks.environment import restart_as
@@ -21,6 +22,7 @@ from r2talker.media.write import write_wav
 from r2talker.subject.voice import synthesise_speech
 from tests.live.chromium import Page, browser
 
+HEIGHT = 880
 WATCH = """
 window.seen = { delays: [], wanted: [], buffered: [], needs: [] };
 const report = studio.player.report.bind(studio.player);
@@ -42,6 +44,9 @@ def main() -> None:
     parser.add_argument("--settle", type=float, default=3.0, help="seconds at the beginning that are told apart")
     parser.add_argument("--size", type=int, default=0, help="side of the pictures; 0 adapts")
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--picture", type=Path, help="PNG to make of the page while it speaks: a desk's width, light, and a phone's, dark"
+    )
     args = parser.parse_args()
     config = ServeConfig(port=0)
     app = make_server_app(Library(args.avatar, device=args.device), config)
@@ -53,6 +58,8 @@ def main() -> None:
             write_wav(voice, synthesise_speech(8.0, 3).samples)
             with browser(microphone=voice) as page:
                 measure(page, server.address, args)
+                if args.picture is not None:
+                    photograph(page, args.picture)
         print(
             "\n".join(line for line in app.state.room.metrics.text({}).splitlines() if "quantile" in line or "dropped" in line)
         )
@@ -84,6 +91,18 @@ def measure(page: Page, address: str, args: argparse.Namespace) -> None:
         "output latency ms",
         page.run("studio.player.audio.outputLatency * 1000"),
     )
+
+
+def photograph(page: Page, path: Path) -> None:
+    """The page on a desk and on a phone, side by side, while somebody speaks."""
+    shown = []
+    for width, dark in ((1280, False), (390, True)):
+        page.size(width, HEIGHT, dark=dark)
+        time.sleep(2)
+        page.wait("document.getElementById('state').textContent === 'speaking'")
+        page.picture(path)
+        shown.append(cv2.imread(str(path)))
+    cv2.imwrite(str(path), np.concatenate(shown, 1))
 
 
 if __name__ == "__main__":
