@@ -101,8 +101,8 @@ def photograph(page: Page, path: Path) -> None:
         time.sleep(2)
         page.wait("document.getElementById('state').textContent === 'speaking'")
         page.picture(path)
-        shown.append(cv2.imread(str(path)))
-    cv2.imwrite(str(path), np.concatenate(shown, 1))
+        shown.append(np.asarray(cv2.imread(str(path))))
+    cv2.imwrite(str(path), np.concatenate(shown, 1), [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 if __name__ == "__main__":
