@@ -1,124 +1,137 @@
-"""Sessions at once on one machine: `python -m benchmarks.live_load AVATAR --sessions 5 --size 512`.
+"""Sessions at once on one machine: `python -m benchmarks.live_load AVATAR --sessions 5 --size 512 --seconds 30`.
 
-Every session speaks a noise that its microphone delivers in pieces of 20 ms in real time. What is timed: from the moment the
-look-ahead of a frame has arrived to its picture on the host (perform, wait, draw, copy). No web server, page or network; H.264 where
-PyAV is installed and `--encode` is given. Needs neither FastAPI nor a browser, so that it runs on a bare GPU machine.
+A real server on loopback; the listeners are a process of their own (`benchmarks.live_listeners`), which speaks and decodes as the page
+does. Printed, and written as CSV: pictures per second, pictures dropped, sound to lips from the middle of a frame's sound to its
+decoded picture (look-ahead included, what a page holds and its screen not), the time in every stage, and the share of the time in
+which the drawing thread was at work. Needs torch, NumPy, OpenCV, PyAV, FastAPI, uvicorn and websockets; no browser, MediaPipe or tyro.
 """
 
 import argparse
+import csv
+import json
+import subprocess
+import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
-from r2talker.avatar import Avatar
-from r2talker.live.messages import Look
-from r2talker.live.metrics import percentile
-from r2talker.live.performer import Performer
-from r2talker.live.session import FRAME_SECONDS, RATE, Session
-from r2talker.live.stage import Order, Stage
-from r2talker.live.views import View
-
-PIECE = 0.02
+from benchmarks.environment import restart_as
+from r2talker.live.config import ServeConfig
+from r2talker.live.library import Library
+from r2talker.live.metrics import STAGES, percentile
+from r2talker.live.room import Room
+from r2talker.live.server import make_server_app
+from r2talker.live.web import WebServer
 
 
-class Load:
-    """One session in a thread of its own."""
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. of: a session, all of them, or a stage of the pipeline; times in milliseconds."""
 
-    def __init__(self, name: str, stage: Stage, side: int, encode: bool) -> None:
-        self.name, self._stage, self._side, self._encode = name, stage, side, encode
-        self.delays: list[float] = []
-        self.dropped = 0
-        self._performer = Performer(stage.actor, wait=1)
-        self.ahead = self._performer.ahead / RATE
-        self._encoder: Any = None
-        self._pool = ThreadPoolExecutor(1)
-
-    def run(self, seconds: float) -> None:
-        """Speak for so long."""
-        rng = np.random.default_rng(0)
-        session = Session(self._performer.ahead, time.monotonic())
-        session.open_microphone()
-        begun = due = time.monotonic()
-        while due < begun + seconds:
-            time.sleep(max(0.0, due - time.monotonic()))
-            session.push(rng.integers(-3000, 3000, round(PIECE * RATE)).astype(np.int16))
-            arrived = time.monotonic()
-            for planned in session.plan(arrived):
-                moved = self._performer.perform(planned)
-                view = View(Look(), self._side or self._stage.side(time.monotonic()))
-                late = arrived + 10 * FRAME_SECONDS
-                order = Order(self.name, planned, moved, view, partial(is_past, late), self._taker(arrived), self._miss)
-                self._stage.submit(order)
-            due += PIECE
-
-    def finish(self) -> None:
-        """Wait for the encoder."""
-        self._pool.shutdown()
-
-    def _taker(self, arrived: float) -> Any:
-        def take(order: Order, picture: np.ndarray) -> None:
-            self._pool.submit(self._finish, arrived, picture)
-
-        return take
-
-    def _finish(self, arrived: float, picture: np.ndarray) -> None:
-        if self._encode:
-            from r2talker.media.stream import PictureEncoder
-
-            side = picture.shape[0]
-            if self._encoder is None or self._encoder.width != side:
-                self._encoder = PictureEncoder(side, side)
-            self._encoder.encode(picture)
-        self.delays.append((time.monotonic() - arrived) * 1000)
-
-    def _miss(self, order: Order) -> None:
-        self.dropped += 1
-
-
-def is_past(moment: float) -> bool:
-    """Whether the monotonic clock has passed `moment`."""
-    return time.monotonic() > moment
+    of: str
+    side: int
+    p50_ms: float
+    p95_ms: float
+    pictures_per_second: float | None = None
+    dropped: int | None = None
+    kilobits_per_second: float | None = None
 
 
 def main() -> None:
-    """Print what came of it."""
+    """Print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("avatar", type=Path)
     parser.add_argument("--sessions", type=int, default=1)
     parser.add_argument("--size", type=int, default=0, help="side of the pictures; 0 adapts")
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--encode", action="store_true")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds that count")
+    parser.add_argument("--settle", type=float, default=3.0, help="seconds before them")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--csv", type=Path, help="file to write the table to")
     args = parser.parse_args()
-    stage = Stage(Avatar.load(args.avatar, device=args.device))
-    loads = [Load(str(number), stage, args.size, args.encode) for number in range(args.sessions)]
-    # What is compiled at first use belongs to nobody's delay.
-    loads[0].run(2.0)
-    loads[0] = Load("0", stage, args.size, args.encode)
-    busy, begun = stage.busy_seconds, time.monotonic()
-    threads = [threading.Thread(target=load.run, args=(args.seconds,)) for load in loads]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    elapsed = time.monotonic() - begun
-    stage.close()
-    for load in loads:
-        load.finish()
-    for load in loads:
-        p50, p95 = percentile(load.delays, 0.5), percentile(load.delays, 0.95)
-        fps = len(load.delays) / elapsed
-        print(f"session {load.name}: {fps:.1f} pictures/s, {load.dropped} dropped, p50 {p50:.1f} ms, p95 {p95:.1f} ms")
-    print(
-        f"stage busy {(stage.busy_seconds - busy) / elapsed:.0%} at side {args.size or stage.pace.side}, look-ahead "
-        f"{loads[0].ahead * 1000:.0f} ms"
+    config = ServeConfig(port=0, sessions=args.sessions)
+    app = make_server_app(Library(args.avatar, device=args.device), config)
+    server = WebServer(app, config)
+    server.start()
+    try:
+        heard, busy = watch_listeners(server.port, app.state.room, args)
+        stages = app.state.room.metrics
+    finally:
+        server.stop()
+    rows = [row_of(f"session {number}", [one], args.seconds) for number, one in enumerate(heard)]
+    rows.append(row_of("all", heard, args.seconds))
+    for stage in STAGES:
+        p50, p95 = (1000 * seconds for seconds in stages.spent(stage, 0.5, 0.95))
+        rows.append(Row(f"stage {stage}", rows[-1].side, round(p50, 2), round(p95, 2)))
+    device = torch.cuda.get_device_name() if args.device != "cpu" and torch.cuda.is_available() else "CPU"
+    tell(
+        rows,
+        f"{device}, torch {torch.__version__}: drawing {busy:.0%} of the time; look-ahead {look_ahead_ms(heard):.0f} ms is in it",
+    )
+    if args.csv is not None:
+        write(args.csv, rows, {"device": device, "sessions": args.sessions, "seconds": args.seconds, "busy": round(busy, 3)})
+
+
+def watch_listeners(port: int, room: Room, args: argparse.Namespace) -> tuple[list[dict[str, Any]], float]:
+    """What the listeners heard, and the share of their time in which pictures were drawn."""
+    options = [f"--{name}={getattr(args, name)}" for name in ("sessions", "size", "settle", "seconds")]
+    command = [sys.executable, "-m", "benchmarks.live_listeners", str(port), *options]
+    busy, moments = [0.0, 0.0], [0.0, 0.0]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        # Somebody who does not come must not be waited for.
+        alarm = threading.Timer(args.settle + args.seconds + 120, process.kill)
+        alarm.start()
+        for place in range(2):
+            process.stdout.readline()
+            (stage,) = room.library.stages().values() or [None]
+            busy[place], moments[place] = stage.busy_seconds if stage else 0.0, time.monotonic()
+        answer = process.stdout.read()
+        alarm.cancel()
+    if process.returncode:
+        sys.exit("error: the listeners ended early; what they said stands above")
+    return json.loads(answer), (busy[1] - busy[0]) / (moments[1] - moments[0])
+
+
+def row_of(name: str, heard: list[dict[str, Any]], seconds: float) -> Row:
+    """Sessions together; rates are of one session on average."""
+    delays = [delay for one in heard for delay in one["delays"]]
+    return Row(
+        name,
+        min(one["side"] for one in heard),
+        round(percentile(delays, 0.5), 1),
+        round(percentile(delays, 0.95), 1),
+        round(len(delays) / seconds / len(heard), 2),
+        sum(one["dropped"] for one in heard),
+        round(sum(one["kilobits"] for one in heard) / seconds / len(heard), 0),
     )
 
 
+def look_ahead_ms(heard: list[dict[str, Any]]) -> float:
+    """From the middle of a frame to the end of the sound that it waits for."""
+    return 1000 * (max(one["look_ahead"] for one in heard) + 0.02)
+
+
+def tell(rows: list[Row], caption: str) -> None:
+    """Print a table."""
+    names = [one.name for one in fields(Row)]
+    print("  ".join(f"{name:>19}" for name in names))
+    for row in rows:
+        print("  ".join(f"{'' if value is None else value!s:>19}" for value in asdict(row).values()))
+    print(caption)
+
+
+def write(path: Path, rows: list[Row], same: dict[str, Any]) -> None:
+    """The table as CSV, with what is the same for all rows."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*same, *(one.name for one in fields(Row))])
+        writer.writeheader()
+        writer.writerows({**same, **asdict(row)} for row in rows)
+
+
 if __name__ == "__main__":
+    restart_as("benchmarks.live_load")
     main()

@@ -15,7 +15,7 @@ from jaxtyping import Int16, UInt8
 from r2talker.errors import R2TalkerError
 from r2talker.live.messages import Blink, Interrupt, Interrupted, Look, Microphone, Played, Recorded, Refused, Report, Welcome
 from r2talker.live.metrics import Metrics
-from r2talker.live.performer import Performer
+from r2talker.live.performer import Direction, Performer
 from r2talker.live.session import FRAME_RATE, RATE, Planned, Session
 from r2talker.live.stage import Order, Stage
 from r2talker.live.views import View, check_look
@@ -65,15 +65,16 @@ class Listener:
         performer: Performer,
         sink: Sink,
         pool: ThreadPoolExecutor,
+        chores: ThreadPoolExecutor,
         metrics: Metrics,
         recordings: Path,
     ) -> None:
-        """performer: of `make_performer`, for this listener alone."""
+        """performer: of `make_performer`, for this listener alone. pool: for frames; chores: for what takes longer."""
         self.name = secrets.token_hex(8)
         self.sink, self.look = sink, Look()
         self.metrics = Metrics(metrics)
         self.begun = time.monotonic()
-        self._pool, self._recordings = pool, recordings
+        self._pool, self._chores, self._recordings = pool, chores, recordings
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._backdrop: tuple[UInt8[np.ndarray, "height width 3"] | None, int] = (None, 0)
@@ -109,6 +110,7 @@ class Listener:
             max_steps=info.render.max_steps,
             aabb=list(info.render.aabb),
             look_ahead=self._performer.ahead / RATE,
+            clip_faces=self.stage.avatar.model.drives_landmarks,
             speaks_text=speaks_text,
         )
 
@@ -163,8 +165,11 @@ class Listener:
         report = asyncio.create_task(self._report_for_ever())
         try:
             while True:
-                for planned in self.session.plan(time.monotonic()):
-                    await self._play(planned)
+                session = self.session
+                for planned in session.plan(time.monotonic()):
+                    # Frames of a timeline that ended meanwhile are not of the new one.
+                    if session is self.session:
+                        await self._play(session, planned)
                 # Not asyncio.wait_for: up to Python 3.11 it forgets a cancellation that comes together with the event.
                 alarm = self._loop.call_later(max(self.session.wake() - time.monotonic(), 0.0), self._woken.set)
                 await self._woken.wait()
@@ -174,21 +179,36 @@ class Listener:
             report.cancel()
             await self.stop_recording()
 
-    async def _play(self, planned: Planned) -> None:
-        session, performer, stage = self.session, self._performer, self.stage
+    async def _play(self, session: Session, planned: Planned) -> None:
+        performer, stage, begun = self._performer, self.stage, time.monotonic()
         self.sink.sound(planned)
         self._record("sound", planned.sound, planned.number)
-        eye = None if self.look.eye < 0 else self.look.eye
-        moved = await self._loop.run_in_executor(self._pool, lambda: performer.perform(planned, eye=eye))
+        direction = self._direct(planned.number)
+        moved = await self._loop.run_in_executor(self._pool, performer.perform, planned, direction)
         if session is not self.session:
             return
         self._side = self.look.size or stage.side(time.monotonic())
-        view = View(self.look, self._side, *self._backdrop)
+        view, ordered = View(self.look, self._side, *self._backdrop), time.monotonic()
+        self.metrics.spend("perform", ordered - begun)
 
         def late() -> bool:
             return session is not self.session or session.is_late(planned, time.monotonic())
 
-        stage.submit(Order(self.name, planned, moved, view, late, self._from_stage(self._show), self._from_stage(self._miss)))
+        def show(order: Order, picture: UInt8[np.ndarray, "side side 3"]) -> None:
+            self.metrics.spend("draw", time.monotonic() - ordered)
+            self._show(order, picture)
+
+        stage.submit(Order(self.name, planned, moved, view, late, self._from_stage(show), self._from_stage(self._miss)))
+
+    def _direct(self, number: int) -> Direction:
+        """What the look asks of the performer."""
+        look, clip = self.look, len(self.stage.avatar.track.eye)
+        frame = look.pose if look.pose >= 0 else number % clip
+        return Direction(
+            eye=None if look.eye < 0 else look.eye,
+            pose=frame if look.replay or look.pose >= 0 else None,
+            face=frame if look.face == "clip" else None,
+        )
 
     def _from_stage(self, action: Callable[..., None]) -> Callable[..., None]:
         """A callback for the stage's thread that acts on the event loop, unless that has ended."""
@@ -285,14 +305,14 @@ class Listener:
     async def _write(self, path: Path, queue: "asyncio.Queue[tuple[str, np.ndarray, int] | None]") -> int:
         from r2talker.media.stream import Recorder
 
-        recorder = await self._loop.run_in_executor(self._pool, lambda: Recorder(str(path)))
+        recorder = await self._loop.run_in_executor(self._chores, lambda: Recorder(str(path)))
         while (item := await queue.get()) is not None:
             kind, content, number = item
             if kind == "sound":
-                await self._loop.run_in_executor(self._pool, recorder.sound, content)
+                await self._loop.run_in_executor(self._chores, recorder.sound, content)
             else:
-                await self._loop.run_in_executor(self._pool, recorder.picture, content, number)
-        return await self._loop.run_in_executor(self._pool, recorder.close)
+                await self._loop.run_in_executor(self._chores, recorder.picture, content, number)
+        return await self._loop.run_in_executor(self._chores, recorder.close)
 
 
 def make_performer(stage: Stage, wait: int) -> Performer:

@@ -3,8 +3,8 @@
 A text message is an object whose `type` names a class below and whose other fields are those of the class. `schema` describes
 all of them; the page holds a copy, which a test compares.
 
-Binary to the server: PCM16 little-endian mono 16 kHz of the microphone. Binary to the page: `HEADER` and a payload, PCM16 of 40 ms
-for SOUND, an H.264 access unit (Annex B) or a JPEG for PICTURE.
+Binary to the server: PCM16 little-endian mono 16 kHz of the microphone. Binary to the page: `HEADER` and a payload, 40 ms as PCM16
+or an Opus packet for SOUND, an H.264 access unit (Annex B) or a JPEG for PICTURE.
 """
 
 import json
@@ -21,8 +21,11 @@ HEADER = struct.Struct("<BBHHHIi")
 SOUND, PICTURE = 1, 2
 KEY, JPEG = 1, 2
 """Flags of a picture: it needs no other; it is a JPEG."""
+OPUS = 4
+"""Flag of sound: it is an Opus packet, whose decoded sound comes 6.5 ms late."""
 
 Kind = Literal["image", "depth", "normal", "alpha"]
+SoundCodec = Literal["pcm", "opus"]
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,11 @@ class Look:
     """To the server: what to see, whole, whenever something of it changes.
 
     size: side in pixels, 0 for the largest that keeps up. background: of the clip, a colour, or the picture that was uploaded.
-    pose: the tracked frame to hold, -1 for a living head. yaw, pitch: degrees by which the camera orbits. pan_x, pan_y: pixels of
+    pose: the tracked frame to hold, -1 for a living head. replay: the clip's poses one after the other instead. face: what the sound
+    moves, or the clip's own at the frame that is held or replayed. yaw, pitch: degrees by which the camera orbits. pan_x, pan_y: pixels of
     a picture of side 1. zoom: steps of 1.1. fov: vertical field of view in degrees, 0 for the clip's. eye: opening in percent of
     the picture, -1 for the clip's. code: individual code. max_steps: samples per ray. aabb: box that is drawn, minima and maxima.
-    landmarks: draw what drives the face over it.
+    max_spp: jittered renderings that a picture is the mean of while nothing moves. landmarks: draw what drives the face over it.
     """
 
     kind: Kind = "image"
@@ -41,6 +45,8 @@ class Look:
     background: Literal["clip", "colour", "picture"] = "clip"
     colour: str = "#ffffff"
     pose: int = -1
+    replay: bool = False
+    face: Literal["spoken", "clip"] = "spoken"
     yaw: float = 0.0
     pitch: float = 0.0
     pan_x: float = 0.0
@@ -52,14 +58,16 @@ class Look:
     max_steps: int = 16
     dt_gamma: float = 1 / 256
     aabb: list[float] = field(default_factory=lambda: [-1.0, -0.5, -1.0, 1.0, 0.5, 1.0])
+    max_spp: int = 1
     landmarks: bool = False
 
 
 @dataclass(frozen=True)
 class Codec:
-    """To the server: how pictures are to be sent."""
+    """To the server: how pictures and sound are to be sent."""
 
     name: Literal["h264", "jpeg"] = "h264"
+    sound: SoundCodec = "pcm"
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,9 @@ class Played:
 
 @dataclass(frozen=True)
 class Train:
-    """To the server, of a training run: pause, go on, or save now."""
+    """To the server, of a training run: pause, go on, save now, or begin the phase anew with the weights that it began with."""
 
-    action: Literal["pause", "resume", "save"] = "save"
+    action: Literal["pause", "resume", "save", "reset"] = "save"
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,8 @@ class Welcome:
     """To the page: what it deals with, at the beginning and after a switch.
 
     look_ahead: seconds of sound that a frame waits for. sizes: sides that can be asked for. poses, codes: how many there are.
-    fov: the clip's. talks: whether there is somebody to talk to, or a training run to watch.
+    fov: the clip's. clip_faces: whether the clip's own faces can be shown. talks: whether there is somebody to talk to, or a training
+    run to watch.
     """
 
     session: str
@@ -137,6 +146,7 @@ class Welcome:
     max_steps: int
     aabb: list[float]
     look_ahead: float
+    clip_faces: bool = False
     talks: bool = True
     speaks_text: bool = False
 

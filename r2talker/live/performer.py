@@ -38,6 +38,15 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Direction:
+    """What is not left to the avatar. eye: constant opening, percent of the picture. pose, face: frames of the clip to show."""
+
+    eye: float | None = None
+    pose: int | None = None
+    face: int | None = None
+
+
+@dataclass(frozen=True)
 class _Frame:
     values: Tensor
     eye: Tensor
@@ -86,8 +95,24 @@ class Performer:
         self._blinking = deque(self._blink_shape)
 
     @torch.no_grad()
-    def perform(self, planned: Planned, *, eye: float | None = None) -> Moved:
-        """Make the frame. eye: constant opening, percent of the picture, instead of the clip's; blinks close it all the same."""
+    def perform(self, planned: Planned, direction: Direction | None = None) -> Moved:
+        """Make the frame, which goes on living behind what is directed; blinks close directed eyes all the same."""
+        frame, following = self._next(planned)
+        past, c2w, directed = list(self._past), _breathe(frame.c2w, planned.number), direction or Direction()
+        if directed.pose is not None:
+            c2w = self.avatar.track.c2w[directed.pose]
+        if directed.face is not None:
+            past, frame, following = self._of_clip(directed.face)
+        frame = self._open_eyes(frame, directed.eye)
+        following = [self._open_eyes(one, directed.eye, blink=False) for one in following]
+        sequence = [*past, frame.values, *(one.values for one in following)]
+        sequence += [sequence[-1]] * (self._drive.window - len(sequence))
+        self._past.append(frame.values)
+        window = window_conditions(torch.stack(sequence), self._drive, self.avatar.info.statistics)[len(past)]
+        return Moved(frame.values, window, frame.eye, c2w)
+
+    def _next(self, planned: Planned) -> tuple[_Frame, list[_Frame]]:
+        """The frame as sound and life make it, and those that are known of what follows."""
         if planned.epoch != self._epoch:
             self._epoch = planned.epoch
             self._fall_silent()
@@ -105,12 +130,14 @@ class Performer:
             self._hear(planned)
             frame = self._coming.popleft()
             following = list(self._coming)[: self._after]
-        frame, following = self._open_eyes(frame, eye), [self._open_eyes(one, eye, blink=False) for one in following]
-        sequence = [*self._past, frame.values, *(one.values for one in following)]
-        sequence += [sequence[-1]] * (self._drive.window - len(sequence))
-        self._past.append(frame.values)
-        window = window_conditions(torch.stack(sequence), self._drive, self.avatar.info.statistics)[len(self._past)]
-        return Moved(frame.values, window, frame.eye, _breathe(frame.c2w, planned.number))
+        return frame, following
+
+    def _of_clip(self, number: int) -> tuple[list[Tensor], _Frame, list[_Frame]]:
+        """A face of the clip between those that came before and after it; its ends are repeated."""
+        track, half = self.avatar.track, self._drive.window // 2
+        near = torch.arange(number - half, number + half + 1).clamp(0, len(track.eye) - 1)
+        faces = [_Frame(track.displacements[at], track.eye[at], track.c2w[at]) for at in near.tolist()]
+        return [face.values for face in faces[:half]], faces[half], faces[half + 1 :][: self._drive.window - 1 - half]
 
     def _hear(self, planned: Planned) -> None:
         feed = torch.from_numpy(planned.feed).to(self.avatar.device).float() / 32768

@@ -25,7 +25,10 @@ class Room:
     def __init__(self, library: Library, config: ServeConfig) -> None:
         self.library, self.config = library, config
         self.metrics = Metrics()
-        self.pool = ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1), thread_name_prefix="r2talker-live")
+        threads = max(4, os.cpu_count() or 1)
+        self.pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="r2talker-live")
+        # What takes longer than a frame must not stand in the way of frames.
+        self.chores = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="r2talker-live-chore")
         self.listeners: dict[str, Listener] = {}
         self._entering = 0
         self._folder = tempfile.TemporaryDirectory(prefix="r2talker-live-")
@@ -46,8 +49,8 @@ class Room:
         try:
             name = avatar or self.library.first
             loop = asyncio.get_running_loop()
-            stage, performer = await loop.run_in_executor(self.pool, self._prepare, name)
-            listener = Listener(stage, name, performer, sink, self.pool, self.metrics, self.recordings)
+            stage, performer = await loop.run_in_executor(self.chores, self._prepare, name)
+            listener = Listener(stage, name, performer, sink, self.pool, self.chores, self.metrics, self.recordings)
         finally:
             self._entering -= 1
         self.listeners[listener.name] = listener
@@ -56,7 +59,7 @@ class Room:
 
     async def switch(self, listener: Listener, avatar: str) -> None:
         """Let a listener continue with another avatar."""
-        stage, performer = await asyncio.get_running_loop().run_in_executor(self.pool, self._prepare, avatar)
+        stage, performer = await asyncio.get_running_loop().run_in_executor(self.chores, self._prepare, avatar)
         await listener.switch(stage, avatar, performer)
 
     def _prepare(self, avatar: str) -> tuple[Stage, Performer]:
@@ -93,7 +96,6 @@ class Room:
             "picture_side": {name: stage.pace.side for name, stage in stages.items()},
             "draw_seconds_total": {name: stage.busy_seconds for name, stage in stages.items()},
             "drawn_pictures_total": {name: stage.pictures for name, stage in stages.items()},
-            "encode_seconds_total": {name: getattr(one.sink, "encode_seconds", 0.0) for name, one in self.listeners.items()},
         }
 
     def expired(self, listener: Listener) -> bool:
@@ -103,5 +105,6 @@ class Room:
     def close(self) -> None:
         """End threads and delete recordings."""
         self.library.close()
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self.pool, self.chores):
+            pool.shutdown(wait=True, cancel_futures=True)
         self._folder.cleanup()

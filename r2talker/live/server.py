@@ -48,21 +48,23 @@ def make_server_app(library: Library, config: ServeConfig) -> FastAPI:
     _add_files(app, room)
 
     @app.websocket("/v1/stream")
-    async def stream(socket: WebSocket, avatar: str = "", codec: str = "h264") -> None:
+    async def stream(socket: WebSocket, avatar: str = "", codec: str = "h264", sound: str = "pcm") -> None:
         await socket.accept()
-        await _serve_socket(room, socket, avatar, "jpeg" if codec == "jpeg" else "h264")
+        chosen = Codec("jpeg" if codec == "jpeg" else "h264", "opus" if sound == "opus" else "pcm")
+        await _serve_socket(room, socket, avatar, chosen)
 
     return app
 
 
-async def _serve_socket(room: Room, socket: WebSocket, avatar: str, codec: str) -> None:
+async def _serve_socket(room: Room, socket: WebSocket, avatar: str, codec: Codec) -> None:
     sink = SocketSink(socket, room.pool, room.metrics)
-    sink.codec = codec
+    sink.choose_codec(codec)
     try:
         listener = await room.enter(avatar, sink)
     except R2TalkerError as error:
         await _close(socket, _AGAIN if room.full else _POLICY, str(error))
         return
+    sink.metrics = listener.metrics
     code, reason = 1000, "the session's time is over; load the page again"
     sink.word(listener.welcome(room.library.names(), speaks_text=room.speaks_text))
     tasks = [asyncio.create_task(work) for work in (listener.run(), sink.run(), _receive(room, listener, sink, socket))]
@@ -113,7 +115,7 @@ async def _receive(room: Room, listener: Listener, sink: SocketSink, socket: Web
 
 async def _obey(room: Room, listener: Listener, sink: SocketSink, wish: Any) -> None:
     if isinstance(wish, Codec):
-        sink.choose_codec(wish.name)
+        sink.choose_codec(wish)
     elif isinstance(wish, Switch):
         await room.switch(listener, wish.avatar)
         sink.word(listener.welcome(room.library.names(), speaks_text=room.speaks_text))
@@ -142,9 +144,9 @@ def _add_requests(app: FastAPI, room: Room) -> None:
         listener, body = room.find(session), await request.body()
         if request.headers.get("content-type", "").startswith("text/plain"):
             text = body.decode(errors="replace")
-            samples = await loop().run_in_executor(room.pool, speak_text, room.config.tts, text)
+            samples = await loop().run_in_executor(room.chores, speak_text, room.config.tts, text)
         else:
-            samples = await loop().run_in_executor(room.pool, read_sound, body)
+            samples = await loop().run_in_executor(room.chores, read_sound, body)
         listener.say(samples)
         return {"session": listener.name, "seconds": len(samples) / RATE}
 
@@ -159,7 +161,7 @@ def _add_requests(app: FastAPI, room: Room) -> None:
         from r2talker.media.stream import decode_picture
 
         listener, body = room.find(session), await request.body()
-        listener.show_behind(await loop().run_in_executor(room.pool, decode_picture, body))
+        listener.show_behind(await loop().run_in_executor(room.chores, decode_picture, body))
         return {"session": listener.name}
 
     @app.get("/v1/state", summary="Avatars, and how every session goes")
@@ -230,7 +232,7 @@ def _add_files(app: FastAPI, room: Room) -> None:
             return write_mesh(found, format)
 
         async with meshing:
-            content = await asyncio.get_running_loop().run_in_executor(room.pool, make)
+            content = await asyncio.get_running_loop().run_in_executor(room.chores, make)
         headers = {"content-disposition": f'attachment; filename="head.{format}"'}
         return Response(
             content, media_type="model/gltf-binary" if format == "glb" else "application/octet-stream", headers=headers

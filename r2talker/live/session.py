@@ -285,11 +285,15 @@ class Session:
         return self._due + (STALL_SECONDS if follows else 0.0)
 
     def is_late(self, planned: Planned, now: float) -> bool:
-        """Whether the sound of a frame has been heard already, or it is of before an interruption: its picture is worth nothing."""
+        """Whether the sound of a frame has been heard already, or it is of before an interruption: its picture is worth nothing.
+
+        May be asked by another thread than that which plans.
+        """
         if planned.epoch != self.epoch:
             return True
-        if self._position is not None and now - self._position[1] < 1.0:
-            return self._position[0] + (now - self._position[1]) * RATE > (planned.number + 1) * FRAME_SAMPLES
+        position = self._position
+        if position is not None and now - position[1] < 1.0:
+            return position[0] + (now - position[1]) * RATE > (planned.number + 1) * FRAME_SAMPLES
         behind = self.number - 1 - planned.number
         return behind < len(self._planned_at) and now - self._planned_at[-1 - behind] > LATE_SECONDS
 

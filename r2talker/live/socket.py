@@ -3,12 +3,13 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from r2talker.live.messages import HEADER, JPEG, KEY, PICTURE, SOUND, encode
+from r2talker.live.messages import HEADER, JPEG, KEY, OPUS, PICTURE, SOUND, Codec, encode
 from r2talker.live.metrics import Metrics
 from r2talker.live.session import Planned
 
@@ -23,22 +24,22 @@ class Connection(Exception):  # noqa: N818
 
 
 class SocketSink:
-    """A `Sink` that sends; `run` until cancelled. socket: of starlette, accepted."""
+    """A `Sink` that sends; `run` until cancelled. socket: of starlette, accepted. metrics: may be replaced by the listener's own."""
 
     def __init__(self, socket: Any, pool: ThreadPoolExecutor, metrics: Metrics) -> None:
-        self._socket, self._pool, self._metrics = socket, pool, metrics
-        self._waiting: asyncio.Queue[str | bytes] = asyncio.Queue(MOST_WAITING)
-        self._newest: tuple[Planned, UInt8[np.ndarray, "side side 3"]] | None = None
+        self._socket, self._pool, self.metrics = socket, pool, metrics
+        self._waiting: asyncio.Queue[str | Planned] = asyncio.Queue(MOST_WAITING)
+        self._newest: tuple[Planned, UInt8[np.ndarray, "side side 3"], float] | None = None
         self._came = asyncio.Event()
         self._sending = asyncio.Lock()
         self._given_up = asyncio.Event()
         self._encoder: Any = None
-        self.codec = "h264"
-        self.encode_seconds = 0.0
+        self._sound_encoder: Any = None
+        self.codec = Codec()
 
     def sound(self, planned: Planned) -> None:
         """See `Sink`."""
-        self._put(HEADER.pack(SOUND, 0, 0, 0, 0, planned.number, planned.heard) + planned.sound.astype("<i2").tobytes())
+        self._put(planned)
 
     def word(self, message: Any) -> None:
         """See `Sink`."""
@@ -47,17 +48,21 @@ class SocketSink:
     def picture(self, planned: Planned, rgb: UInt8[np.ndarray, "side side 3"]) -> None:
         """See `Sink`."""
         if self._newest is not None:
-            self._metrics.count("pictures_dropped", reason="encoder or network too slow")
-        self._newest = (planned, rgb)
+            self.metrics.count("pictures_dropped", reason="encoder or network too slow")
+        self._newest = (planned, rgb, time.monotonic())
         self._came.set()
 
     def queues(self) -> dict[str, float]:
         """See `Sink`."""
         return {"messages_to_send": self._waiting.qsize(), "pictures_to_encode": float(self._newest is not None)}
 
-    def choose_codec(self, name: str) -> None:
-        """From the next picture on, which will need no other."""
-        self.codec, self._encoder = name, None
+    def choose_codec(self, codec: Codec) -> None:
+        """From the next sound and picture on, which will need no other. PCM is sent where Opus is asked for and cannot be made."""
+        from r2talker.media.stream import SoundEncoder, encodes_opus
+
+        opus = codec.sound == "opus" and encodes_opus()
+        self.codec, self._encoder = replace(codec, sound="opus" if opus else "pcm"), None
+        self._sound_encoder = SoundEncoder() if opus else None
 
     async def run(self) -> None:
         """Send until cancelled; `Connection` when the other side does not take it."""
@@ -72,15 +77,23 @@ class SocketSink:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _put(self, item: str | bytes) -> None:
+    def _put(self, item: str | Planned) -> None:
         try:
             self._waiting.put_nowait(item)
         except asyncio.QueueFull:
             self._given_up.set()
 
     async def _send_words(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            await self._send(await self._waiting.get())
+            item = await self._waiting.get()
+            encoder = self._sound_encoder
+            if isinstance(item, str):
+                await self._send(item)
+            elif encoder is None:
+                await self._send(_sound_message(item, 0, item.sound.astype("<i2").tobytes()))
+            else:
+                await self._send(_sound_message(item, OPUS, await loop.run_in_executor(self._pool, encoder.encode, item.sound)))
 
     async def _send_pictures(self) -> None:
         loop = asyncio.get_running_loop()
@@ -89,16 +102,18 @@ class SocketSink:
             self._came.clear()
             taken, self._newest = self._newest, None
             if taken is not None:
-                planned, rgb = taken
+                planned, rgb, came = taken
                 packet, flags = await loop.run_in_executor(self._pool, self._encode, rgb)
+                encoded = time.monotonic()
                 height, width = rgb.shape[:2]
                 await self._send(HEADER.pack(PICTURE, flags, width, height, 0, planned.number, planned.heard) + packet)
+                self.metrics.spend("encode", encoded - came)
+                self.metrics.spend("send", time.monotonic() - encoded)
 
     def _encode(self, rgb: UInt8[np.ndarray, "side side 3"]) -> tuple[bytes, int]:
         from r2talker.media.stream import PictureEncoder, encode_jpeg
 
-        begun = time.perf_counter()
-        if self.codec == "jpeg":
+        if self.codec.name == "jpeg":
             packet, flags = encode_jpeg(rgb), KEY | JPEG
         else:
             height, width = rgb.shape[:2]
@@ -107,7 +122,6 @@ class SocketSink:
                 encoder = self._encoder = PictureEncoder(width, height)
             packet, key = encoder.encode(rgb)
             flags = KEY if key else 0
-        self.encode_seconds += time.perf_counter() - begun
         return packet, flags
 
     async def _send(self, item: str | bytes) -> None:
@@ -119,3 +133,7 @@ class SocketSink:
                 await send(item)
             finally:
                 alarm.cancel()
+
+
+def _sound_message(planned: Planned, flags: int, payload: bytes) -> bytes:
+    return HEADER.pack(SOUND, flags, 0, 0, 0, planned.number, planned.heard) + payload

@@ -13,6 +13,7 @@ from r2talker.avatar import Avatar
 from r2talker.live.pace import Pace, sides
 from r2talker.live.performer import Moved, on_cpu
 from r2talker.live.session import FRAME_SECONDS, Planned
+from r2talker.live.stills import Stills
 from r2talker.live.views import Drawer, View
 
 BATCH = 8
@@ -48,6 +49,7 @@ class Stage:
         self.error: str | None = None
         self.busy_seconds, self.pictures = 0.0, 0
         self._drawer = Drawer(avatar, batch=BATCH)
+        self._stills = Stills(self._drawer)
         self._waiting: dict[str, Order] = {}
         self._listeners: dict[str, float] = {}
         self._changed = threading.Condition()
@@ -113,11 +115,17 @@ class Stage:
             del self._waiting[order.listener]
         return alike
 
+    def _pictures(self, orders: list[Order]) -> list[UInt8[np.ndarray, "side side 3"]]:
+        view = orders[0].view
+        if view.look.max_spp > 1:
+            return [self._stills.draw(order.listener, order.moved, view) for order in orders]
+        return self._drawer.draw([order.moved for order in orders], view)
+
     def _draw(self, orders: list[Order]) -> None:
         begun = time.perf_counter()
         try:
             with self.turn():
-                pictures = self._drawer.draw([order.moved for order in orders], orders[0].view)
+                pictures = self._pictures(orders)
         except Exception as error:
             # The worker serves others too; whoever asked for this learns it from the report.
             self.error = f"{type(error).__name__}: {error}"
@@ -127,8 +135,10 @@ class Stage:
         taken = time.perf_counter() - begun
         self.busy_seconds += taken
         self.pictures += len(orders)
-        with self._changed:
-            self.pace.note(orders[0].view.side, taken / len(orders))
+        if orders[0].view.look.max_spp == 1:
+            # Jittered renderings take longer and would lower the side, which begins them anew.
+            with self._changed:
+                self.pace.note(orders[0].view.side, taken / len(orders))
         for order, picture in zip(orders, pictures, strict=True):
             order.deliver(order, picture)
 

@@ -30,7 +30,7 @@ class Watch:
     def __init__(self, *, loss: str = "loss") -> None:
         self._loss = loss
         self._lock = threading.Condition()
-        self._paused, self._saving, self._watched, self._ended = False, False, 0, False
+        self._paused, self._saving, self._resetting, self._watched, self._ended = False, False, False, 0, False
         self._now = Training("", 0, 0, paused=False, scalars={}, curve=[])
         self._curve: list[list[float]] = []
         self._stride, self._skipped = 1, 0
@@ -45,17 +45,19 @@ class Watch:
         scalars: Mapping[str, float],
         draw: Callable[[], UInt8[np.ndarray, "height width 3"]],
         save: Callable[[], None],
-    ) -> None:
+    ) -> bool:
         """Called by the loop after every step, in its own thread; returns at once unless the run is paused.
 
         scalars: readings of this step, empty where none were taken. draw: makes the picture of now; called at most every two
         seconds, and only while somebody looks. save: called when that was asked for, also while paused.
+        Returns whether somebody wants the phase to begin anew, with the weights that it began with.
         """
         self._note(phase, step, steps, scalars)
         while True:
             with self._lock:
                 wants = self._watched > 0 and time.monotonic() - self._drawn >= PICTURE_SECONDS
                 saving, self._saving = self._saving, False
+                resetting, self._resetting = self._resetting, False
             if saving:
                 save()
             if wants:
@@ -63,15 +65,18 @@ class Watch:
                 with self._lock:
                     self._picture, self._drawn = (step, picture), time.monotonic()
             with self._lock:
-                if not self._paused or self._ended:
-                    return
+                if resetting:
+                    self._curve, self._stride, self._skipped = [], 1, 0
+                if resetting or not self._paused or self._ended:
+                    return resetting
                 self._lock.wait(0.25)
 
     def obey(self, action: str) -> None:
-        """Pause, resume or save."""
+        """Pause, resume, save or reset; a run that is paused takes one step after a reset, to show where it stands."""
         with self._lock:
             self._paused = action == "pause" or (self._paused and action != "resume")
             self._saving = self._saving or action == "save"
+            self._resetting = self._resetting or action == "reset"
             self._lock.notify_all()
 
     def now(self) -> Training:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from r2talker.avatar import Avatar
 from r2talker.errors import R2TalkerError
+from r2talker.live.board import blend_board
 from r2talker.live.messages import Look
 from r2talker.live.performer import Moved
 from r2talker.model.head import FrameCode
 from r2talker.ops.camera_rays.op import SCENE_SCALE, generate_rays
 from r2talker.render.config import RenderSettings
-from r2talker.render.frame import blend_torso
 from r2talker.render.rays import render_rays
 from r2talker.render.renderer import Renderer
 from r2talker.types import Camera, Frame
@@ -27,9 +27,11 @@ RENDERERS = 8
 """Kept at once; each holds its plate and two batches of pictures."""
 SOLID = 0.5
 """Opacity from which a pixel has a depth and a normal."""
+STEP = 2 * 3**0.5 / 128
+"""The longest step through the grid (upstream.md 5.2)."""
 MARK = (80, 255, 120)
 """Colour of landmarks."""
-MOST_STEPS, MOST_FOV, MOST_SIDE = 1024, 120.0, 1024
+MOST_STEPS, MOST_SPP, MOST_FOV, MOST_SIDE = 1024, 256, 120.0, 1024
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,13 @@ class View:
     @property
     def plain(self) -> bool:
         """Whether a `Renderer` can draw it: the picture itself, by the tracked camera, with the usual code."""
+        return self.look.kind == "image" and not self.leaves_track and self.look.code == 0
+
+    @property
+    def leaves_track(self) -> bool:
+        """Whether it is seen by another camera than the tracked one."""
         look = self.look
-        orbits = (look.yaw, look.pitch, look.pan_x, look.pan_y, look.zoom) != (0, 0, 0, 0, 0)
-        return look.kind == "image" and not orbits and look.fov == 0 and look.code == 0
+        return (look.yaw, look.pitch, look.pan_x, look.pan_y, look.zoom, look.fov) != (0, 0, 0, 0, 0, 0)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -65,6 +71,7 @@ def check_look(avatar: Avatar, look: Look) -> Look:
         ("fov", look.fov, 0, MOST_FOV),
         ("eye", look.eye, -1, 100),
         ("max_steps", look.max_steps, 1, MOST_STEPS),
+        ("max_spp", look.max_spp, 1, MOST_SPP),
         ("dt_gamma", look.dt_gamma, 0, 0.1),
         ("pitch", look.pitch, -90, 90),
         ("yaw", look.yaw, -180, 180),
@@ -77,6 +84,8 @@ def check_look(avatar: Avatar, look: Look) -> Look:
             raise R2TalkerError(f"look.{name} must lie between {least:g} and {most:g}, got {value:g}")
     if look.size % 2:
         raise R2TalkerError(f"look.size must be even, got {look.size}")
+    if look.face == "clip" and not avatar.model.drives_landmarks:
+        raise R2TalkerError("look.face must be 'spoken': this avatar hears sound itself, and its clip's is not kept")
     box = look.aabb
     if len(box) != 6 or not all(-1 <= low < high <= 1 for low, high in zip(box[:3], box[3:], strict=True)):
         raise R2TalkerError("look.aabb must be three minima and three larger maxima between -1 and 1")
@@ -106,7 +115,7 @@ class Drawer:
         """Pictures of at most `batch` frames under one view."""
         device = self.avatar.device
         codes = self.avatar.model.head.contract.encode(torch.stack([one.window for one in moved]).to(device))
-        poses = torch.stack([self._pose(one, view.look) for one in moved]).to(device)
+        poses = torch.stack([one.c2w for one in moved]).to(device)
         eyes = torch.stack([one.eye for one in moved]).to(device)
         if view.plain:
             drawn = list(self._renderer(view).draw(codes, eyes, poses).cpu().numpy().copy())
@@ -117,8 +126,16 @@ class Drawer:
                 self._mark(picture, one, self._camera(pose, view))
         return drawn
 
-    def _pose(self, moved: Moved, look: Look) -> Tensor:
-        return (moved.c2w if look.pose < 0 else self.avatar.track.c2w[look.pose]).cpu()
+    @torch.no_grad()
+    def draw_jittered(self, moved: Moved, view: View, number: int) -> UInt8[np.ndarray, "side side 3"]:
+        """One frame by rays that begin elsewhere within their pixels and steps, in another way for every `number`."""
+        device = self.avatar.device
+        code = self.avatar.model.head.contract.encode(moved.window[None].to(device))[0]
+        pose = moved.c2w.to(device)
+        picture = self._draw_one(code, moved.eye.to(device), pose, view, number)
+        if view.look.landmarks and self.avatar.model.drives_landmarks:
+            self._mark(picture, moved, self._camera(pose, view))
+        return picture
 
     def _renderer(self, view: View) -> Renderer:
         known = self._renderers.pop(view.key, None)
@@ -143,12 +160,16 @@ class Drawer:
             plate = view.backdrop
         return cv2.resize(plate, (view.side, view.side), interpolation=cv2.INTER_AREA)
 
-    def _draw_one(self, code: Tensor, eye: Tensor, pose: Tensor, view: View) -> UInt8[np.ndarray, "side side 3"]:
+    def _draw_one(
+        self, code: Tensor, eye: Tensor, pose: Tensor, view: View, jitter: int = 0
+    ) -> UInt8[np.ndarray, "side side 3"]:
         model, settings = self.avatar.model, self._settings(view.look)
         plate = torch.from_numpy(self._plate(view)).to(self.avatar.device).float() / 255
-        # The torso is a picture, not a body: it stays where the tracked camera sees it.
-        behind = blend_torso(model, self.avatar.camera(pose, view.side), plate, settings)
-        camera = self._camera(pose, view)
+        tracked, camera = self.avatar.camera(pose, view.side), self._camera(pose, view)
+        behind = blend_board(model, tracked, camera if view.leaves_track else tracked, plate, settings)
+        if jitter:
+            camera = replace(camera, cx=camera.cx + _halton(jitter, 2) - 0.5, cy=camera.cy + _halton(jitter, 3) - 0.5)
+            settings = replace(settings, aabb=_inset(settings.aabb, STEP * _halton(jitter, 5)))
         frame = FrameCode(code, eye, model.head.individual_codes[view.look.code])
         traced = render_rays(model.head, model.occupancy, generate_rays(camera), frame, behind.reshape(-1, 3), settings)
         shape = (view.side, view.side)
@@ -195,6 +216,23 @@ def orbit(c2w: Float[Tensor, "4 4"], look: Look) -> Float[Tensor, "4 4"]:
     distance = moved[:3, 3].norm()
     moved[:3, 3] -= (look.pan_x * moved[:3, 0] + look.pan_y * moved[:3, 1]) * distance * 0.25
     return moved
+
+
+def _inset(box: tuple[float, ...], distance: float) -> tuple[float, float, float, float, float, float]:
+    """A box whose walls have moved inwards, so that steps through it begin elsewhere; thin ones move less."""
+    distance = min([distance, *(0.1 * (high - low) for low, high in zip(box[:3], box[3:], strict=True))])
+    low, high = [wall + distance for wall in box[:3]], [wall - distance for wall in box[3:]]
+    return low[0], low[1], low[2], high[0], high[1], high[2]
+
+
+def _halton(number: int, base: int) -> float:
+    """Element of the low-discrepancy sequence of that base (Halton 1960): the digits mirrored at the point."""
+    value, share = 0.0, 1.0
+    while number:
+        share /= base
+        number, digit = divmod(number, base)
+        value += share * digit
+    return value
 
 
 def _turn(axis: Float[Tensor, " 3"], angle: float) -> Float[Tensor, "3 3"]:

@@ -42,11 +42,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 def _welcoming(send: Send, origin: str) -> Send:
     """Answers that pages of `origin` may read."""
-    allowed = {"origin": origin, "methods": "GET, POST, DELETE", "headers": "authorization, content-type"}
+    # Players find their session in `location`.
+    allowed = {
+        "allow-origin": origin,
+        "allow-methods": "GET, POST, DELETE",
+        "allow-headers": "authorization, content-type",
+        "expose-headers": "location",
+    }
 
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            named = [(f"access-control-allow-{name}".encode(), value.encode("latin-1")) for name, value in allowed.items()]
+            named = [(f"access-control-{name}".encode(), value.encode("latin-1")) for name, value in allowed.items()]
             message["headers"] = [*message.get("headers", []), *named, (b"vary", b"origin")]
         await send(message)
 

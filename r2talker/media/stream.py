@@ -12,6 +12,9 @@ from jaxtyping import Float32, Int16, UInt8
 from r2talker.errors import R2TalkerError
 
 FRAME_RATE = 25
+OPUS_RATE = 16000
+OPUS_LAG = 104
+"""6.5 ms, by which libopus looks ahead (its pre-skip of 312 samples at 48 kHz)."""
 KEY_FRAMES = 50
 """A picture that needs no other comes at least every so many."""
 
@@ -40,6 +43,29 @@ class PictureEncoder:
         self._count += 1
         packets = self._context.encode(frame)
         return b"".join(bytes(packet) for packet in packets), any(packet.is_keyframe for packet in packets)
+
+
+class SoundEncoder:
+    """Opus (RFC 6716), one packet per frame of 40 ms of mono 16 kHz; what is decoded of it comes OPUS_LAG samples late."""
+
+    def __init__(self, *, bit_rate: int = 32000) -> None:
+        self._context: Any = av.CodecContext.create("libopus", "w")
+        self._context.sample_rate, self._context.format, self._context.layout = OPUS_RATE, "s16", "mono"
+        self._context.bit_rate = bit_rate
+        self._context.options = {"frame_duration": "40", "application": "voip"}
+        self._context.open()
+        self._count = 0
+
+    def encode(self, samples: Int16[np.ndarray, " 640"]) -> bytes:
+        """The packet of one frame."""
+        packets = self._context.encode(sound_frame(samples, OPUS_RATE, self._count))
+        self._count += len(samples)
+        return b"".join(bytes(packet) for packet in packets)
+
+
+def encodes_opus() -> bool:
+    """Whether this PyAV has an encoder for Opus."""
+    return "libopus" in av.codecs_available
 
 
 def codec_string(packet: bytes) -> str:

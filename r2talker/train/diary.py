@@ -70,6 +70,10 @@ class Diary:
         """A phase begins, or goes on."""
         self.history.begin(phase, steps, seconds)
 
+    def forget(self, step: int) -> None:
+        """What was read of the phase from this step on is no longer true; TensorBoard is told again as it is read again."""
+        self.history.phases[-1].cut(step)
+
     def note(self, scalars: Mapping[str, float], *, step: int, steps: int, seconds: float) -> None:
         """Readings of a step of the phase, which has `steps`, after so many seconds of training."""
         record = self.history.phases[-1]

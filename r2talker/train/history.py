@@ -29,6 +29,12 @@ class PhaseRecord:
         found = [(point["step"], point[name]) for point in self.points if name in point]
         return [step for step, _ in found], [value for _, value in found]
 
+    def cut(self, step: int) -> None:
+        """Forget what was measured at this step and later."""
+        self.points, self.previews = (
+            [point for point in points if point["step"] < step] for points in (self.points, self.previews)
+        )
+
     @property
     def readings(self) -> list[str]:
         """Names of the readings."""
@@ -63,10 +69,7 @@ def read_history(path: Path, position: Position | None) -> History:
         phases = [PhaseRecord(**record) for record in value["phases"]]
         names = [record.name for record in phases]
         phases = phases[: names.index(position.phase) + 1]
-        last = phases[-1]
-        last.points, last.previews = (
-            [point for point in points if point["step"] < position.step] for points in (last.points, last.previews)
-        )
+        phases[-1].cut(position.step)
         return History(phases, value["runs"] + 1, value["generator"])
     except (KeyError, TypeError, ValueError) as error:
         raise R2TalkerError(f"{path} is unreadable ({error}); start again with --restart") from error

@@ -37,6 +37,22 @@ class Clock:
         return True
 
 
+class _Beginning:
+    """Where a phase began, kept for a watcher who wants it anew. stepper: its tensors, none for a phase that has not been begun."""
+
+    def __init__(self, model: dict[str, Tensor], stepper: dict[str, Tensor]) -> None:
+        self._model = {name: tensor.detach().clone() for name, tensor in model.items()}
+        self._stepper = {name: tensor.detach().clone() for name, tensor in stepper.items()}
+
+    def again(self, phase: Phase, config: TrainConfig) -> Stepper:
+        """The stepper that takes the first step once more."""
+        phase.model.load_state_dict(self._model)
+        stepper = phase.stepper(config)
+        if self._stepper:
+            stepper.restore(self._stepper)
+        return stepper
+
+
 @dataclass(frozen=True)
 class Run:
     """What the phases of one training run share; name: identifies dataset and settings."""
@@ -52,14 +68,16 @@ class Run:
 def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pace | None = None) -> None:
     """Work through `phase`, from the checkpoint at `position` if there is one, in the time of `pace` if there is any.
 
-    Leaves the averaged weights in the model and a checkpoint of the finished phase.
+    Leaves the averaged weights in the model and a checkpoint of the finished phase. A watcher may let it begin anew from there.
     """
-    stepper, step = phase.stepper(run.config), 0
+    stepper, start = phase.stepper(run.config), 0
     if position is not None:
-        step = position.step
+        start = position.step
         stepper.restore(load_stepper(run.diary.folder.checkpoint))
         _replan(phase, stepper, position.steps)
+    beginning = None if run.watcher is None else _Beginning(phase.model.state_dict(), stepper.tensors() if start else {})
     checkpoint, preview = Clock(run.config.checkpoint_seconds), Clock(run.config.preview_seconds, FIRST_PREVIEW)
+    step = start
 
     def save() -> None:
         stepper.publish()
@@ -82,8 +100,12 @@ def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pa
             if regular or step == phase.steps:
                 run.diary.note(scalars, step=step - 1, steps=phase.steps, seconds=run.stopwatch.seconds())
             run.progress.advance(step, _words(scalars), total=phase.steps)
-        if run.watcher is not None:
-            run.watcher.step(phase.name, step, phase.steps, scalars, draw, save)
+        if run.watcher is not None and run.watcher.step(phase.name, step, phase.steps, scalars, draw, save):
+            assert beginning is not None
+            stepper, step = beginning.again(phase, run.config), start
+            run.diary.forget(start)
+            run.progress.begin(phase.name, phase.steps, done=start)
+            continue
         if checkpoint.due():
             save()
         if preview.due():

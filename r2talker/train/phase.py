@@ -92,10 +92,10 @@ class Watcher(Protocol):
         scalars: Mapping[str, float],
         draw: Callable[[], UInt8[np.ndarray, "height width 3"]],
         save: Callable[[], None],
-    ) -> None:
+    ) -> bool:
         """Called after every step; may call `draw` for a picture of now and `save` for a checkpoint, and returns when the run may go on.
 
-        scalars: readings of this step, empty where none were taken.
+        scalars: readings of this step, empty where none were taken. Returns whether the phase is to begin anew.
         """
         ...
 

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
 PROGRAM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -55,6 +56,42 @@ class Page:
             assert time.monotonic() < deadline, f"waited {seconds} s for {condition}; faults: {self.faults}"
             time.sleep(0.05)
 
+    def press(self, name: str) -> None:
+        """Click on what has that id."""
+        self.run(f"document.getElementById('{name}').click()")
+
+    def put(self, name: str, value: object) -> None:
+        """As the user does: set a field and tell those who listen."""
+        self.run(
+            f"""(() => {{
+                const field = document.getElementById({name!r});
+                if (field.type === "checkbox") field.checked = {json.dumps(value)}; else field.value = {json.dumps(value)};
+                for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, {{ bubbles: true }}));
+            }})()"""
+        )
+
+    def text(self, name: str) -> str:
+        """What stands in what has that id."""
+        return str(self.run(f"document.getElementById('{name}').textContent"))
+
+    def seen(self) -> np.ndarray:
+        """The picture that the page shows, 32 x 32 RGB."""
+        script = """(() => {
+            const small = document.createElement("canvas");
+            small.width = small.height = 32;
+            const context = small.getContext("2d");
+            context.drawImage(document.getElementById("picture"), 0, 0, 32, 32);
+            return [...context.getImageData(0, 0, 32, 32).data];
+        })()"""
+        return np.array(self.run(script)).reshape(32, 32, 4)[..., :3]
+
+    def until(self, wanted: Callable[[np.ndarray], bool], seconds: float = 15.0) -> None:
+        """Until the picture is as wanted."""
+        deadline = time.monotonic() + seconds
+        while not wanted(self.seen()):
+            assert time.monotonic() < deadline, self.faults
+            time.sleep(0.1)
+
     def open(self, address: str) -> None:
         """Load a page."""
         self.call("Page.navigate", url=address)
@@ -72,8 +109,8 @@ class Page:
 
 
 @contextlib.contextmanager
-def browser(*, microphone: Path | None = None) -> Iterator[Page]:
-    """Start a headless browser whose microphone plays a wav file over and over; ends it and deletes its files."""
+def browser(*flags: str, microphone: Path | None = None) -> Iterator[Page]:
+    """Start a headless browser whose microphone plays a wav file over and over; ends it and deletes its files. flags: more of it."""
     assert PROGRAM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
@@ -83,6 +120,7 @@ def browser(*, microphone: Path | None = None) -> Iterator[Page]:
             "--disable-gpu",
             "--disable-dev-shm-usage",
             "--no-first-run",
+            *flags,
             "--autoplay-policy=no-user-gesture-required",
             "--use-fake-ui-for-media-stream",
             "--use-fake-device-for-media-stream",

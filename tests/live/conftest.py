@@ -1,6 +1,7 @@
 """A real server on loopback, and somebody who talks to it."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -18,6 +19,9 @@ from r2talker.live.library import Library
 from r2talker.live.messages import HEADER, SOUND
 from r2talker.live.server import make_server_app
 from r2talker.live.web import WebServer
+from tests.live.chromium import PROGRAM, Page, browser
+
+needs_browser = pytest.mark.skipif(PROGRAM is None, reason="needs chromium (Debian's package) on the PATH")
 
 
 @dataclass(frozen=True)
@@ -127,12 +131,12 @@ class Stream:
 
 @pytest.fixture(scope="session")
 def serve(trained: Callable[[str], Path]) -> Iterator[Callable[..., Client]]:
-    """Starts servers of the scarcely trained avatar; they end with the tests."""
+    """Starts servers of the scarcely trained avatar, or of a folder; they end with the tests."""
     running: list[WebServer] = []
 
-    def start(**settings: Any) -> Client:
+    def start(folder: Path | None = None, **settings: Any) -> Client:
         config = ServeConfig(port=0, **settings)
-        app = make_server_app(Library(trained("r2talker"), device="cpu"), config)
+        app = make_server_app(Library(folder or trained("r2talker"), device="cpu"), config)
         server = WebServer(app, config)
         server.start()
         running.append(server)
@@ -147,6 +151,32 @@ def serve(trained: Callable[[str], Path]) -> Iterator[Callable[..., Client]]:
 def client(serve: Callable[..., Client]) -> Client:
     """A server with the usual settings, three sessions and small bodies."""
     return serve(sessions=3, body_megabytes=1.0, tts="cat")
+
+
+@pytest.fixture(scope="session")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A procedural voice that speaks for four seconds."""
+    from r2talker.media.write import write_wav
+    from r2talker.subject.voice import synthesise_speech
+
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    write_wav(path, synthesise_speech(4.0, 3).samples)
+    return path
+
+
+@pytest.fixture(scope="session")
+def page(
+    voice: Path, serve: Callable[..., Client], trained: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    """The studio of two avatars, loaded and showing pictures; its microphone hears the voice, and every text is spoken by it."""
+    folder = tmp_path_factory.mktemp("two")
+    for name in ("first.avatar", "second.avatar"):
+        shutil.copytree(trained("r2talker"), folder / name)
+    with browser(microphone=voice) as page:
+        page.size(1280, 900)
+        page.open(f"http://127.0.0.1:{serve(folder, tts=f'cat {voice}').port}/")
+        page.wait("window.studio && studio.player.lastNumber > 3", 60)
+        yield page
 
 
 @pytest.fixture(autouse=True)

@@ -99,10 +99,14 @@ def test_counters_and_percentiles_of_all_and_of_one() -> None:
         one.delay(delay)
     assert (one.total("pictures"), other.total("pictures"), everybody.total("pictures")) == (3, 0, 3)
     assert everybody.delays(0.5, 0.95) == [51, 96]
+    other.spend("draw", 0.25)
+    assert (everybody.spent("draw", 0.5), one.spent("draw", 0.5)) == ([0.25], [0.0])
     text = everybody.text({"fps": {"x": 25.0}})
     assert "r2talker_pictures_total 3\n" in text
     assert 'r2talker_pictures_dropped_total{reason="a \\"reason\\""} 1\n' in text
     assert 'r2talker_sound_to_lips_seconds{quantile="0.5"} 0.051\n' in text
+    assert 'r2talker_stage_seconds{of="draw",quantile="0.95"} 0.25\n' in text
+    assert 'r2talker_stage_seconds_count{of="draw"} 1\n' in text
     assert 'r2talker_fps{of="x"} 25\n' in text
 
 

@@ -1,22 +1,20 @@
 """The page in a real browser, whose microphone hears a procedural voice; and the page's copy of the messages."""
 
+import base64
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from r2talker.live.messages import HEADER, JPEG, KEY, PICTURE, SOUND, schema
+from r2talker.live.messages import HEADER, JPEG, KEY, OPUS, PICTURE, SOUND, schema
 from r2talker.live.web import PAGE
-from tests.live.chromium import PROGRAM, Page, browser
-from tests.live.conftest import Client
-
-needs_browser = pytest.mark.skipif(PROGRAM is None, reason="needs chromium (Debian's package) on the PATH")
-
+from r2talker.media.stream import OPUS_LAG, SoundEncoder
+from tests.live.chromium import Page, browser
+from tests.live.conftest import Client, needs_browser
 
 # ---- without a browser
 
@@ -26,7 +24,7 @@ def test_the_page_knows_the_messages_of_the_server() -> None:
     (copied,) = re.findall(r"^export const SCHEMA = (\{.*?^\});$", text, re.DOTALL | re.MULTILINE)
     assert json.loads(copied) == schema()
     constants = dict(re.findall(r"(\w+) = (\d+)", re.findall(r"^export const SOUND.*$", text, re.MULTILINE)[0]))
-    assert constants == {"SOUND": str(SOUND), "PICTURE": str(PICTURE), "KEY": str(KEY), "JPEG": str(JPEG)}
+    assert constants == {"SOUND": str(SOUND), "PICTURE": str(PICTURE), "KEY": str(KEY), "JPEG": str(JPEG), "OPUS": str(OPUS)}
     assert f"HEADER_BYTES = {HEADER.size};" in text
 
 
@@ -75,59 +73,8 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 
 # ---- in a browser
 
-
-@pytest.fixture(scope="module")
-def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from r2talker.media.write import write_wav
-    from r2talker.subject.voice import synthesise_speech
-
-    path = tmp_path_factory.mktemp("voice") / "voice.wav"
-    write_wav(path, synthesise_speech(4.0, 3).samples)
-    return path
-
-
-@pytest.fixture(scope="module")
-def page(voice: Path, serve: Callable[..., Client]) -> Iterator[Page]:
-    """The studio, loaded and showing pictures."""
-    with browser(microphone=voice) as page:
-        page.size(1280, 900)
-        page.open(f"http://127.0.0.1:{serve().port}/")
-        page.wait("window.studio && studio.player.lastNumber > 3", 60)
-        yield page
-
-
-def press(page: Page, name: str) -> None:
-    page.run(f"document.getElementById('{name}').click()")
-
-
-def put(page: Page, name: str, value: object) -> None:
-    """As the user does: set a field and tell those who listen."""
-    page.run(
-        f"""(() => {{
-            const field = document.getElementById({name!r});
-            if (field.type === "checkbox") field.checked = {json.dumps(value)}; else field.value = {json.dumps(value)};
-            for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, {{ bubbles: true }}));
-        }})()"""
-    )
-
-
-def seen(page: Page) -> np.ndarray:
-    """The picture that the page shows, 32 x 32 RGB."""
-    script = """(() => {
-        const small = document.createElement("canvas");
-        small.width = small.height = 32;
-        const context = small.getContext("2d");
-        context.drawImage(document.getElementById("picture"), 0, 0, 32, 32);
-        return [...context.getImageData(0, 0, 32, 32).data];
-    })()"""
-    return np.array(page.run(script)).reshape(32, 32, 4)[..., :3]
-
-
-def until(page: Page, wanted: Callable[[np.ndarray], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not wanted(seen(page)):
-        assert time.monotonic() < deadline, page.faults
-        time.sleep(0.1)
+LOUD = """(() => { const wave = new Float32Array(256); studio.player.meter.getFloatTimeDomainData(wave);
+    return Math.max(...wave.map(Math.abs)) > 0.01; })()"""
 
 
 @needs_browser
@@ -150,72 +97,42 @@ class TestBrowser:
         first = page.run("studio.player.lastNumber")
         page.wait(f"studio.player.lastNumber > {first} + 10")
         page.wait("studio.player.played && studio.player.played.position > 0")
-        assert seen(page).std() > 5
+        assert page.seen().std() > 5
         page.wait("document.getElementById('begin').hidden")
-        assert page.run("document.getElementById('state').textContent") == "idle"
+        assert page.text("state") == "idle"
 
     def test_the_microphone_is_spoken_heard_and_measured(self, page: Page) -> None:
-        press(page, "microphone")
+        page.press("microphone")
         page.wait("document.getElementById('state').textContent === 'speaking'")
         page.wait("parseInt(document.getElementById('delay').textContent) > 100")
-        loud = """(() => { const wave = new Float32Array(256); studio.player.meter.getFloatTimeDomainData(wave);
-            return Math.max(...wave.map(Math.abs)) > 0.01; })()"""
-        page.wait(loud)
-        press(page, "microphone")
+        page.wait(LOUD)
+        page.press("microphone")
         page.wait("document.getElementById('state').textContent === 'idle'")
 
+    def test_page_and_metrics_tell_the_same_delay(self, page: Page) -> None:
+        """While nothing is measured any more, so that both speak of the same."""
+        page.wait("/^[0-9]+ ms/.test(document.getElementById('delay').textContent)")
+        told = [int(number) for number in re.findall(r"(\d+) ms", page.text("delay"))]
+        text = page.run("fetch('/metrics').then((answer) => answer.text())")
+        counted = [
+            1000 * float(re.findall(rf'r2talker_sound_to_lips_seconds{{quantile="{share}"}} (\S+)', text)[0])
+            for share in ("0.5", "0.95")
+        ]
+        # Each is rounded.
+        assert all(abs(one - other) <= 1 for one, other in zip(told, counted, strict=True)), (told, counted)
+
     def test_an_interruption_silences(self, page: Page) -> None:
-        press(page, "microphone")
+        page.press("microphone")
         page.wait("document.getElementById('state').textContent === 'speaking'")
-        press(page, "microphone")
-        press(page, "interrupt")
+        page.press("microphone")
+        page.press("interrupt")
         page.wait("document.getElementById('state').textContent === 'idle'", 3)
 
-    def test_every_control_reaches_the_server(self, page: Page) -> None:
-        """Each changes the look, none is refused, and the page stays alive."""
-        page.run(
-            "window.looks = []; studio.controls.onLook = (look) => { looks.push(look); studio.connection.say('look', look); }"
-        )
-        for name, value in {
-            "size": "64", "background": "colour", "colour": "#00ff00", "pose": 5, "fov": 30, "eye": 0.1, "code": 3, "max_steps": 8,
-            "dt_gamma": 0.01, "box0": -0.9, "box1": -0.45, "box2": -0.9, "box3": 0.9, "box4": 0.45, "box5": 0.9, "landmarks": True,
-            "head": "alive", "eyes": False, "cells": "64",
-        }.items():  # fmt: skip
-            put(page, name, value)
-        page.wait("looks.length > 0")
-        time.sleep(0.3)
-        look = page.run("looks[looks.length - 1]")
-        expected = {"size": 64, "background": "colour", "colour": "#00ff00", "pose": -1, "fov": 30, "eye": -1, "code": 3}
-        assert {name: look[name] for name in expected} == expected
-        assert look["aabb"] == [-0.9, -0.45, -0.9, 0.9, 0.45, 0.9]
-        assert look["landmarks"] is True
-        put(page, "landmarks", False)
-        for kind in ("depth", "normal", "alpha", "image"):
-            page.run(f"document.querySelector('[name=kind][value={kind}]').click()")
-            page.wait(f"looks[looks.length - 1].kind === '{kind}'")
-            if kind == "alpha":
-                until(page, lambda picture: bool(np.abs(picture[..., 0] - picture[..., 1]).max() < 30))
-        for name in ("blink", "home"):
-            press(page, name)
-        assert page.run("document.getElementById('notice').hidden"), page.run("document.getElementById('notice').textContent")
-        assert "format=glb" in page.run("document.getElementById('glb').href")
-
-    def test_the_picture_is_turned_by_mouse_and_keys(self, page: Page) -> None:
-        box = page.run("JSON.stringify(document.getElementById('picture').getBoundingClientRect())")
-        x, y = (json.loads(box)[key] + 60 for key in ("left", "top"))
-        for kind, dx in (("mousePressed", 0), ("mouseMoved", 40), ("mouseReleased", 40)):
-            page.call("Input.dispatchMouseEvent", type=kind, x=x + dx, y=y, button="left", buttons=1, clickCount=1)
-        page.wait("studio.controls.orbit.yaw !== 0")
-        page.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=-200)
-        page.wait("studio.controls.orbit.zoom > 0")
-        page.call("Input.dispatchKeyEvent", type="keyDown", key="Home", code="Home", windowsVirtualKeyCode=36)
-        page.wait("studio.controls.orbit.yaw === 0 && studio.controls.orbit.zoom === 0")
-
     def test_a_recording_is_offered(self, page: Page) -> None:
-        press(page, "record")
+        page.press("record")
         page.wait("document.getElementById('record').getAttribute('aria-pressed') === 'true'")
         time.sleep(0.5)
-        press(page, "record")
+        page.press("record")
         page.wait("!document.getElementById('recorded').hidden")
         length = page.run(
             "fetch(document.getElementById('recorded').href).then((answer) => answer.blob()).then((blob) => blob.size)"
@@ -237,6 +154,31 @@ class TestBrowser:
         time.sleep(0.5)
         number = page.run("studio.player.lastNumber")
         page.wait(f"studio.player.lastNumber > {number} + 5")
+
+    def test_sound_as_opus(self, page: Page) -> None:
+        """It is heard, and what the browser decodes is late by as much as the page believes."""
+        page.run("studio.connection.say('codec', { name: 'h264', sound: 'opus' })")
+        page.wait("studio.player.compressed")
+        page.press("microphone")
+        page.wait(LOUD)
+        page.press("microphone")
+        sound = np.zeros(640 * 6, np.int16)
+        sound[1500:1520] = 20000
+        encoder = SoundEncoder()
+        packets = [base64.b64encode(encoder.encode(frame)).decode() for frame in sound.reshape(-1, 640)]
+        decoded = np.array(
+            page.run(
+                f"""new Promise((done) => {{
+                    const sounds = [];
+                    const decoder = studio.player.newSoundDecoder((_, samples) => sounds.push(...samples));
+                    {json.dumps(packets)}.forEach((packet, number) => decoder.decode(new EncodedAudioChunk({{
+                        type: "key", timestamp: number * 40000, data: Uint8Array.from(atob(packet), (letter) => letter.charCodeAt(0)),
+                    }})));
+                    decoder.flush().then(() => done(sounds));
+                }})"""
+            )
+        )
+        assert abs(np.argmax(np.abs(decoded)) - 1510 - OPUS_LAG) < 16
 
     def test_nothing_went_wrong(self, page: Page) -> None:
         page.run("1")

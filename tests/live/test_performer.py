@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from r2talker.conditions import window_conditions
 from r2talker.drive.life import LifeStyle
-from r2talker.live.performer import Moved, Performer
+from r2talker.live.performer import Direction, Moved, Performer
 from r2talker.live.session import Session
 from tests.tolerances import assert_close
 
@@ -88,12 +89,33 @@ def test_eyes_open_and_blink_as_told(avatar: "Avatar") -> None:
     performer = Performer(avatar)
     session = Session(performer.ahead, 0.0)
     frames = session.plan(0.0)
-    moved = performer.perform(frames[0], eye=0.125)
+    moved = performer.perform(frames[0], Direction(eye=0.125))
     assert float(moved.eye) == 0.125
     performer.blink()
-    eyes = [float(performer.perform(frames[0], eye=0.2).eye) for _ in range(14)]
+    eyes = [float(performer.perform(frames[0], Direction(eye=0.2)).eye) for _ in range(14)]
     assert min(eyes) < 0.1
     assert eyes[-1] == pytest.approx(0.2)
+
+
+def test_frames_of_the_clip_are_shown(avatar: "Avatar") -> None:
+    """Its pose, its face with those before and after it, with eyes of one's own; speech goes on behind it."""
+    performer, track = Performer(avatar), avatar.track
+    planned = Session(performer.ahead, 0.0).plan(0.0)[0]
+    posed = performer.perform(planned, Direction(pose=7))
+    assert torch.equal(posed.c2w, track.c2w[7])
+    assert not torch.equal(posed.values, track.displacements[7])
+    shown = performer.perform(planned, Direction(pose=7, face=7))
+    assert torch.equal(shown.values, track.displacements[7])
+    assert torch.equal(shown.eye, track.eye[7])
+    windows = window_conditions(track.displacements, avatar.model.method.drive, avatar.info.statistics)
+    assert_close(shown.window, windows[7], "streamed landmarks")
+    again = performer.perform(planned, Direction(pose=7, face=7))
+    assert torch.equal(again.window, shown.window)
+    for end in (0, len(track.eye) - 1):
+        assert_close(performer.perform(planned, Direction(face=end)).window, windows[end], "streamed landmarks")
+    open_eyes = performer.perform(planned, Direction(face=7, eye=0.3))
+    assert float(open_eyes.eye) == pytest.approx(0.3)
+    assert torch.equal(open_eyes.values[MOUTH], shown.values[MOUTH])
 
 
 def test_an_avatar_without_a_generator_is_refused(trained: Callable[[str], object]) -> None:

@@ -18,14 +18,15 @@ class Run:
     """A loop of steps in a thread."""
 
     def __init__(self, watch: Watch) -> None:
-        self.watch, self.step, self.saved, self.drawn, self.ended = watch, 0, [], 0, False
+        self.watch, self.step, self.saved, self.drawn, self.resets, self.ended = watch, 0, [], 0, 0, False
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
     def _run(self) -> None:
         while not self.ended:
             self.step += 1
-            self.watch.step("head", self.step, 1000, {"loss": 1 / self.step}, self._draw, self._save)
+            if self.watch.step("head", self.step, 1000, {"loss": 1 / self.step}, self._draw, self._save):
+                self.step, self.resets = 0, self.resets + 1
             time.sleep(0.005)
 
     def _draw(self) -> np.ndarray:

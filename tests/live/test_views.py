@@ -14,6 +14,7 @@ from r2talker.live.messages import Look
 from r2talker.live.performer import Moved, Performer
 from r2talker.live.session import Planned, Session
 from r2talker.live.stage import Order, Stage
+from r2talker.live.stills import Stills
 from r2talker.live.views import Drawer, View, check_look, orbit, parse_colour
 from tests.tolerances import assert_close
 
@@ -86,7 +87,6 @@ def test_controls_change_the_picture(drawer: Drawer, moved: Moved) -> None:
         {"zoom": 3.0},
         {"pan_x": 0.2},
         {"fov": 40.0},
-        {"pose": 20},
         {"max_steps": 2},
         {"aabb": [-0.2, -0.5, -1, 1, 0.5, 1]},
         {"landmarks": True},
@@ -109,6 +109,44 @@ def test_the_camera_orbits_the_head() -> None:
     assert ((orbit(c2w, Look(pan_x=0.5)) - c2w)[:3, 3] @ c2w[:3, 0]) < 0
 
 
+def torso_mask(drawer: Drawer, moved: Moved, **look: Any) -> np.ndarray:
+    """Where the torso covers a background: pictures of a head whose box is empty."""
+    nothing = [-1.0, -0.5, -1.0, -0.999, 0.5, 1.0]
+    dark, light = (picture(drawer, moved, background="colour", colour=c, aabb=nothing, **look) for c in ("#000000", "#ffffff"))
+    return np.asarray((light.astype(int) - dark).mean(-1) < 128)
+
+
+def test_the_torso_turns_and_grows_with_the_head(drawer: Drawer, moved: Moved) -> None:
+    still = torso_mask(drawer, moved)
+    assert 0.05 < still.mean() < 0.9
+    # Hardly moved, hardly changed: the board is where the picture was.
+    assert (torso_mask(drawer, moved, yaw=0.01) != still).mean() < 0.02
+    far, turned, behind = (torso_mask(drawer, moved, **look) for look in ({"zoom": -4.0}, {"yaw": 50.0}, {"yaw": 180.0}))
+    assert 0 < far.any(0).sum() < 0.85 * still.any(0).sum()
+    assert 0 < turned.any(0).sum() < still.any(0).sum()
+    assert not behind.any()
+    moved_right = torso_mask(drawer, moved, pan_x=0.2)
+    assert np.nonzero(moved_right)[1].mean() > np.nonzero(still)[1].mean()
+
+
+def test_renderings_of_what_does_not_move_accumulate(drawer: Drawer, moved: Moved) -> None:
+    """Towards the mean of many; something that moves begins anew; at last nothing is rendered any more."""
+    view = View(check_look(drawer.avatar, Look(max_spp=8, kind="alpha", background="colour")), SIDE)
+    many = np.mean([drawer.draw_jittered(moved, view, number) for number in range(1, 65)], 0)
+    stills = Stills(drawer)
+    errors = [float(np.abs(stills.draw("a", moved, view) - many).mean()) for _ in range(8)]
+    assert errors[-1] < 0.6 * errors[0]
+    last = stills.draw("a", moved, view)
+    assert np.array_equal(last, stills.draw("a", moved, view))
+    first = drawer.draw([moved], view)[0]
+    assert not np.array_equal(last, first)
+    assert np.array_equal(stills.draw("b", moved, view), first)
+    other = replace(moved, eye=moved.eye + 0.1)
+    assert np.array_equal(stills.draw("a", other, view), drawer.draw([other], view)[0])
+    turned = replace(view, look=replace(view.look, yaw=5.0))
+    assert np.array_equal(stills.draw("a", other, turned), drawer.draw([other], turned)[0])
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -118,6 +156,7 @@ def test_the_camera_orbits_the_head() -> None:
         ({"code": -1}, "look.code"),
         ({"fov": 170.0}, "look.fov"),
         ({"max_steps": 0}, "look.max_steps"),
+        ({"max_spp": 0}, "look.max_spp"),
         ({"aabb": [0.0, 1.0]}, "look.aabb"),
         ({"aabb": [0.5, -1, -1, 0.5, 1, 1]}, "look.aabb"),
         ({"colour": "red"}, "#ffffff"),
@@ -126,6 +165,11 @@ def test_the_camera_orbits_the_head() -> None:
 def test_looks_that_cannot_be(avatar: "Avatar", change: dict[str, Any], fault: str) -> None:
     with pytest.raises(R2TalkerError, match=fault):
         check_look(avatar, Look(**change))
+
+
+def test_faces_of_a_clip_whose_sound_is_not_kept(audio_avatar: "Avatar") -> None:
+    with pytest.raises(R2TalkerError, match=r"look\.face must be 'spoken'"):
+        check_look(audio_avatar, Look(face="clip"))
 
 
 def test_colours() -> None:
@@ -201,6 +245,6 @@ def test_a_gpu_draws_what_a_cpu_draws(avatar: "Avatar", trained: Any) -> None:
     performer = Performer(on_cpu(other))
     (planned,) = Session(performer.ahead, 0.0).plan(0.0)
     moved = performer.perform(planned)
-    for look in (Look(), Look(kind="depth"), Look(kind="normal"), Look(yaw=10.0, landmarks=True), Look(pose=3, code=1)):
+    for look in (Look(), Look(kind="depth"), Look(kind="normal"), Look(yaw=10.0, landmarks=True), Look(code=1)):
         (one,), (two,) = (Drawer(each).draw([moved], View(look, SIDE)) for each in (avatar, other))
         assert_close(np.abs(one.astype(int) - two).mean(), 0, "one 8-bit step")

@@ -9,7 +9,17 @@ import pytest
 
 from r2talker.errors import R2TalkerError
 from r2talker.media.read import probe_video, read_audio, read_video
-from r2talker.media.stream import PictureEncoder, Recorder, codec_string, decode_picture, decode_sound, encode_jpeg
+from r2talker.media.stream import (
+    OPUS_LAG,
+    PictureEncoder,
+    Recorder,
+    SoundEncoder,
+    codec_string,
+    decode_picture,
+    decode_sound,
+    encode_jpeg,
+    encodes_opus,
+)
 from r2talker.media.write import write_wav
 from tests.tolerances import assert_close
 
@@ -95,3 +105,23 @@ def test_a_recording_without_pictures_says_so(tmp_path: Path) -> None:
     recorder = Recorder(str(tmp_path / "a.mp4"))
     recorder.sound(np.zeros(640, np.int16))
     assert recorder.close() == 0
+
+
+def test_opus_comes_late_by_as_much_as_it_says() -> None:
+    """A packet for every frame; the decoded sound lies where it was, `OPUS_LAG` samples later."""
+    import av
+
+    assert encodes_opus()
+    rng = np.random.default_rng(0)
+    sound = np.convolve(rng.normal(size=640 * 20), np.ones(8) / 8, "same")
+    sound = (sound / np.abs(sound).max() * 20000).astype(np.int16)
+    encoder = SoundEncoder()
+    packets = [encoder.encode(frame) for frame in sound.reshape(-1, 640)]
+    assert all(20 < len(packet) < 400 for packet in packets)
+    decoder = av.CodecContext.create("opus", "r")
+    decoder.sample_rate, decoder.layout = 48000, "mono"
+    parts = [frame.to_ndarray()[0] for packet in packets for frame in decoder.decode(av.Packet(packet))]
+    decoded = np.concatenate(parts)[::3]
+    inner = sound[2000:9000].astype(float)
+    likeness = [inner @ decoded[2000 + lag : 9000 + lag] for lag in range(300)]
+    assert abs(int(np.argmax(likeness)) - OPUS_LAG) <= 2

@@ -1,6 +1,7 @@
 """The loop that every phase runs in, on a phase small enough to know the answer."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,9 +107,10 @@ class Saving:
     def __init__(self, step: int) -> None:
         self.wanted = step
 
-    def step(self, phase: str, step: int, steps: int, scalars: Mapping[str, float], draw: Any, save: Any) -> None:
+    def step(self, phase: str, step: int, steps: int, scalars: Mapping[str, float], draw: Any, save: Any) -> bool:
         if step == self.wanted:
             save()
+        return False
 
 
 def where(folder: RunFolder) -> tuple[str, str, int, int]:
@@ -196,13 +198,14 @@ def test_a_watcher_sees_every_step_and_may_draw_and_save(run: Go, folder: RunFol
     seen: list[tuple[int, bool]] = []
 
     class Watching:
-        def step(self, phase: str, step: int, steps: int, scalars: dict[str, float], draw: Any, save: Any) -> None:
+        def step(self, phase: str, step: int, steps: int, scalars: dict[str, float], draw: Any, save: Any) -> bool:
             assert (phase, steps) == ("regression", STEPS)
             seen.append((step, "error" in scalars))
             if step == 7:
                 assert draw().shape == (4, 6, 3)
                 save()
                 assert where(folder) == ("this run", "regression", 7, STEPS)
+            return False
 
     calm = TrainConfig(checkpoint_seconds=1e9, preview_seconds=1e9)
     run(Regression(), config=calm, watcher=Watching())
@@ -236,3 +239,34 @@ def test_a_broken_history_is_refused_by_name(run: Go, folder: RunFolder) -> None
     folder.history.write_text('{"phases": [{"name": "regression"}]}')
     with pytest.raises(R2TalkerError, match=r"history\.json is unreadable.*--restart"):
         read_history(folder.history, read_position(folder.checkpoint))
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_watcher_may_let_a_phase_begin_anew(run: Go, folder: RunFolder, tmp_path: Path, start: int) -> None:
+    """Where it began here, and with the same result and the same readings as without the detour."""
+    calm = TrainConfig(checkpoint_seconds=1e9, preview_seconds=1e9)
+
+    class Again:
+        def __init__(self, when: int) -> None:
+            self.when, self.seen = when, list[int]()
+
+        def step(self, phase: str, step: int, steps: int, scalars: Mapping[str, float], draw: Any, save: Any) -> bool:
+            self.seen.append(step)
+            return len(self.seen) == self.when
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Regression(), config=calm, watcher=Saving(5), progress=Interrupting("regression", 21))
+    shutil.copytree(folder.root, tmp_path / "five")
+    ends, curves = [], []
+    for when in (0, 7):
+        phase, again = Regression(), Again(when)
+        if start:
+            shutil.rmtree(folder.root)
+            shutil.copytree(tmp_path / "five", folder.root)
+            load_model(folder.checkpoint, phase.model)
+        curves.append(run(phase, resume=start > 0, config=calm, watcher=again))
+        assert again.seen == [*range(start + 1, start + 1 + when), *range(start + 1, STEPS + 1)]
+        ends.append(phase.model.state_dict())
+    assert curves[0] == curves[1]
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name

@@ -4,7 +4,7 @@ import { address, post } from "./protocol.js";
 
 export const byId = (id) => document.getElementById(id);
 const BOX = ["bottom", "back", "left", "top", "front", "right"];
-const RANGES = ["pose", "fov", "eye", "code", "max_steps", "dt_gamma"];
+const RANGES = ["pose", "fov", "eye", "code", "max_steps", "max_spp", "dt_gamma"];
 
 export class Controls {
   constructor(onLook, onFault) {
@@ -16,7 +16,7 @@ export class Controls {
     this.timer = null;
     this.box();
     for (const name of RANGES) byId(name).addEventListener("input", () => this.changed());
-    for (const name of ["size", "background", "colour", "landmarks", "head", "eyes"]) byId(name).addEventListener("change", () => this.changed());
+    for (const name of ["size", "background", "colour", "landmarks", "head", "eyes", "face"]) byId(name).addEventListener("change", () => this.changed());
     for (const radio of document.getElementsByName("kind")) radio.addEventListener("change", () => this.changed());
     byId("colour").addEventListener("input", () => { byId("background").value = "colour"; this.changed(); });
     byId("fov").addEventListener("input", () => { this.fovTouched = true; });
@@ -50,9 +50,11 @@ export class Controls {
     byId("avatar").replaceChildren(...message.avatars.map((name) => new Option(name, name, false, name === message.avatar)));
     byId("pose").max = message.poses - 1;
     byId("code").max = message.codes - 1;
-    for (const [name, value] of Object.entries({ pose: 0, code: 0, fov: message.fov, eye: message.eye, max_steps: message.max_steps, dt_gamma: 1 / 256 })) byId(name).value = value;
+    for (const [name, value] of Object.entries({ pose: 0, code: 0, fov: message.fov, eye: message.eye, max_steps: message.max_steps, max_spp: 1, dt_gamma: 1 / 256 })) byId(name).value = value;
     message.aabb.forEach((value, place) => { byId(`box${place}`).value = value; });
     byId("head").value = "alive";
+    byId("face").value = "spoken";
+    byId("face").disabled = !message.clip_faces;
     byId("background").value = "clip";
     byId("eyes").checked = byId("landmarks").checked = false;
     document.querySelector("[name=kind][value=image]").checked = true;
@@ -67,11 +69,11 @@ export class Controls {
     return {
       kind: document.querySelector("[name=kind]:checked").value,
       size: value("size"), background: byId("background").value, colour: byId("colour").value,
-      pose: byId("head").value === "fixed" ? value("pose") : -1,
+      pose: byId("head").value === "fixed" ? value("pose") : -1, replay: byId("head").value === "replay", face: byId("face").value,
       ...this.orbit,
       fov: this.fovTouched ? value("fov") : 0,
       eye: byId("eyes").checked ? value("eye") : -1,
-      code: value("code"), max_steps: value("max_steps"), dt_gamma: value("dt_gamma"),
+      code: value("code"), max_steps: value("max_steps"), max_spp: value("max_spp"), dt_gamma: value("dt_gamma"),
       aabb: BOX.map((_, place) => value(`box${place}`)),
       landmarks: byId("landmarks").checked,
     };
@@ -86,6 +88,8 @@ export class Controls {
 
   show() {
     for (const name of RANGES) document.querySelector(`output[for=${name}]`).value = Number(byId(name).value).toFixed(name === "dt_gamma" ? 4 : name === "eye" ? 3 : name === "fov" ? 1 : 0);
+    const { yaw, pitch, pan_x, pan_y, zoom } = this.orbit, tracked = byId("head").value === "fixed" ? `frame ${byId("pose").value}` : "the head";
+    byId("readout").textContent = `Camera: ${yaw.toFixed(0)}° about, ${pitch.toFixed(0)}° over ${tracked}, ${(1.1 ** -zoom).toFixed(2)} times as far, moved by ${pan_x.toFixed(2)}, ${pan_y.toFixed(2)}`;
   }
 
   home() {

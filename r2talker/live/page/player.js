@@ -1,10 +1,14 @@
 // Sound is the clock: every picture is drawn when the sound of its frame is heard, or not at all.
 
-import { JPEG, KEY } from "./protocol.js";
+import { JPEG, KEY, OPUS } from "./protocol.js";
 
-const RATE = 16000, FRAME = 640, KEPT = 40;
+const RATE = 16000, FRAME = 640, KEPT = 40, KNOWN = 50;
+const OPUS_LAG = 104, OPUS_CONFIG = { codec: "opus", sampleRate: 48000, numberOfChannels: 1 };
+// Pictures come so long before their sound that one of ten would be late without; seconds.
+const MARGIN = 0.008;
 
 export class Player {
+  // onFault(part, message): "picture" or "sound" cannot be decoded.
   constructor(canvas, onFault) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
@@ -20,13 +24,18 @@ export class Player {
 
   static get decodes() { return "VideoDecoder" in window; }
 
+  static async decodesOpus() {
+    return "AudioDecoder" in window && AudioDecoder.isConfigSupported(OPUS_CONFIG).then(({ supported }) => supported, () => false);
+  }
+
   // Everything of the timeline so far is forgotten.
   reset() {
     for (const shown of this.pictures || []) shown.image.close();
     this.pictures = [];
     this.heard = new Map();
     this.delays = [];
-    this.slack = [];
+    this.needs = [];
+    this.silentBefore = 0;
     this.shown = 0;
     this.missed = 0;
     this.lastNumber = -1;
@@ -34,6 +43,8 @@ export class Player {
     this.captured = [];
     if (this.decoder && this.decoder.state !== "closed") this.decoder.close();
     this.decoder = null;
+    if (this.soundDecoder && this.soundDecoder.state !== "closed") this.soundDecoder.close();
+    this.soundDecoder = null;
     this.played = null;
     if (this.speaker) this.speaker.port.postMessage({ reset: true });
   }
@@ -75,13 +86,41 @@ export class Player {
     this.source = this.microphone = this.stream = null;
   }
 
-  sound({ number, payload }) {
+  sound({ number, flags, payload }) {
     if (!this.speaker || this.audio.state !== "running") return;
-    const samples = Float32Array.from(new Int16Array(payload), (value) => value / 32768);
-    this.speaker.port.postMessage({ number, samples }, [samples.buffer]);
+    this.compressed = Boolean(flags & OPUS);
+    if (this.compressed) this.decodeSound(number, payload);
+    else this.speak(number, Float32Array.from(new Int16Array(payload), (value) => value / 32768), 0);
+  }
+
+  // lag: samples by which the sound comes after that of its frame.
+  speak(number, samples, lag) { if (number >= this.silentBefore) this.speaker.port.postMessage({ number, samples, lag }, [samples.buffer]); }
+
+  decodeSound(number, payload) {
+    if (!this.soundDecoder || this.soundDecoder.state === "closed") {
+      this.soundDecoder = this.newSoundDecoder((decoded, samples) => this.speak(decoded, samples, OPUS_LAG));
+    }
+    this.soundDecoder.decode(new EncodedAudioChunk({ type: "key", timestamp: number * 40000, duration: 40000, data: payload }));
+  }
+
+  newSoundDecoder(onSamples) {
+    const decoder = new AudioDecoder({
+      output: (data) => {
+        const all = new Float32Array(data.numberOfFrames);
+        data.copyTo(all, { planeIndex: 0, format: "f32-planar" });
+        // What was encoded has nothing above 8 kHz, so that every third sample tells all.
+        const step = Math.round(data.sampleRate / RATE);
+        onSamples(Math.round(data.timestamp / 40000), Float32Array.from({ length: FRAME }, (_, at) => all[at * step] || 0));
+        data.close();
+      },
+      error: (error) => { this.soundDecoder = null; this.onFault("sound", error.message); },
+    });
+    decoder.configure(OPUS_CONFIG);
+    return decoder;
   }
 
   interrupted(number) {
+    this.silentBefore = number;
     if (this.speaker) this.speaker.port.postMessage({ before: number });
     for (const picture of this.pictures) if (picture.number < number) picture.image.close();
     this.pictures = this.pictures.filter((picture) => picture.number >= number);
@@ -109,7 +148,7 @@ export class Player {
     if (!this.decoder || this.decoder.state === "closed") {
       this.decoder = new VideoDecoder({
         output: (frame) => this.keep(Math.round(frame.timestamp / 40000), frame),
-        error: (error) => { this.decoder = null; this.onFault(error.message); },
+        error: (error) => { this.decoder = null; this.onFault("picture", error.message); },
       });
     }
     this.decoder.configure({ codec, optimizeForLatency: true });
@@ -118,8 +157,9 @@ export class Player {
   keep(number, image) {
     const audible = this.audible();
     if (audible !== null) {
-      this.slack.push((number * FRAME - audible) / RATE);
-      if (this.slack.length > 50) this.slack.shift();
+      // With so much sound held the picture would come just in time.
+      this.needs.push(this.played.level - (number * FRAME - audible) / RATE);
+      if (this.needs.length > KNOWN) this.needs.shift();
     }
     this.pictures.push({ number, image });
     this.pictures.sort((one, other) => one.number - other.number);
@@ -168,15 +208,13 @@ export class Player {
   // What the server wants to know, since the last time; adapts how much sound is held so that pictures come in time.
   report() {
     const audible = this.audible();
-    if (audible !== null && this.slack.length >= 10) {
-      const least = [...this.slack].sort((one, other) => one - other)[Math.floor(this.slack.length / 10)];
-      const change = Math.max(-0.01, Math.min(0.03, (0.01 - least) * 0.5));
-      // What was asked for before has first to be there.
-      const reached = this.played.buffered > this.played.wanted - 0.05;
-      if (change < -0.002 || (change > 0.002 && reached)) this.speaker.port.postMessage({ wanted: this.played.wanted + change });
+    if (audible !== null && this.needs.length >= 10) {
+      const need = [...this.needs].sort((one, other) => other - one)[Math.floor(this.needs.length / 10)];
+      const change = Math.max(-0.01, Math.min(0.03, need + MARGIN - this.played.wanted));
+      if (Math.abs(change) > 0.002) this.speaker.port.postMessage({ wanted: this.played.wanted + change });
     }
     const told = {
-      position: audible === null ? -1 : Math.max(audible, 0), buffered: this.played ? this.played.buffered : 0,
+      position: audible === null ? -1 : Math.max(audible, 0), buffered: this.played ? this.played.level : 0,
       wanted: this.played ? this.played.wanted : 0, delays: this.delays.slice(-25), shown: this.shown, missed: this.missed,
     };
     this.delays = [];

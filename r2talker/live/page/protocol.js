@@ -2,18 +2,18 @@
 
 export const SCHEMA = {
   "fromPage": {
-    "look": {"kind": "\"image\" | \"depth\" | \"normal\" | \"alpha\"", "size": "integer", "background": "\"clip\" | \"colour\" | \"picture\"", "colour": "string", "pose": "integer", "yaw": "number", "pitch": "number", "pan_x": "number", "pan_y": "number", "zoom": "number", "fov": "number", "eye": "number", "code": "integer", "max_steps": "integer", "dt_gamma": "number", "aabb": "number[]", "landmarks": "boolean"},
-    "codec": {"name": "\"h264\" | \"jpeg\""},
+    "look": {"kind": "\"image\" | \"depth\" | \"normal\" | \"alpha\"", "size": "integer", "background": "\"clip\" | \"colour\" | \"picture\"", "colour": "string", "pose": "integer", "replay": "boolean", "face": "\"spoken\" | \"clip\"", "yaw": "number", "pitch": "number", "pan_x": "number", "pan_y": "number", "zoom": "number", "fov": "number", "eye": "number", "code": "integer", "max_steps": "integer", "dt_gamma": "number", "aabb": "number[]", "max_spp": "integer", "landmarks": "boolean"},
+    "codec": {"name": "\"h264\" | \"jpeg\"", "sound": "\"pcm\" | \"opus\""},
     "microphone": {"open": "boolean"},
     "interrupt": {},
     "blink": {},
     "record": {"on": "boolean"},
     "switch": {"avatar": "string"},
     "played": {"position": "number", "buffered": "number", "wanted": "number", "delays": "number[]", "shown": "integer", "missed": "integer"},
-    "train": {"action": "\"pause\" | \"resume\" | \"save\""}
+    "train": {"action": "\"pause\" | \"resume\" | \"save\" | \"reset\""}
   },
   "toPage": {
-    "welcome": {"session": "string", "avatar": "string", "avatars": "string[]", "size": "integer", "sizes": "integer[]", "poses": "integer", "codes": "integer", "fov": "number", "eye": "number", "max_steps": "integer", "aabb": "number[]", "look_ahead": "number", "talks": "boolean", "speaks_text": "boolean"},
+    "welcome": {"session": "string", "avatar": "string", "avatars": "string[]", "size": "integer", "sizes": "integer[]", "poses": "integer", "codes": "integer", "fov": "number", "eye": "number", "max_steps": "integer", "aabb": "number[]", "look_ahead": "number", "clip_faces": "boolean", "talks": "boolean", "speaks_text": "boolean"},
     "report": {"state": "\"idle\" | \"listening\" | \"speaking\"", "fps": "number", "size": "integer", "dropped": "integer", "delay_p50": "number", "delay_p95": "number", "queues": "{number}", "recording": "boolean"},
     "interrupted": {"number": "integer"},
     "recorded": {"url": "string", "seconds": "number"},
@@ -22,7 +22,7 @@ export const SCHEMA = {
   }
 };
 
-export const SOUND = 1, PICTURE = 2, KEY = 1, JPEG = 2;
+export const SOUND = 1, PICTURE = 2, KEY = 1, JPEG = 2, OPUS = 4;
 const HEADER_BYTES = 16;
 
 export function token() {
