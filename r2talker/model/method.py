@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from r2talker.compatibility import FilmOrder
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.types import DriveSpec
 
@@ -14,12 +15,13 @@ class ConditioningShape:
     """What the conditioning must fit.
 
     feature_width: columns of one audio feature row, 0 for landmarks. position_features: width of the encoded position.
-    grid: layout of the conditioning's own grid.
+    grid: layout of the conditioning's own grid. film: see `Compatibility`.
     """
 
     feature_width: int
     position_features: int
     grid: GridLayout
+    film: FilmOrder = "shift first"
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from r2talker.ops.occupancy.op import morton_encode, unpack_bits
 from r2talker.ops.render_head.cuda import BLOCKS, PARTS, HeadPainter, column_bits, defines, fits, view_words
 from r2talker.ops.render_head.reference import render
 from r2talker.render.config import RenderSettings
-from r2talker.render.fused import marching_rules
 from r2talker.render.networks import networks
+from r2talker.render.rays import marching_rules
 from r2talker.types import Camera
 from tests.golden.models import NAMES, golden_camera, golden_frame, golden_model
 from tests.golden.regenerate import golden
@@ -103,7 +103,7 @@ def test_several_frames_each_have_their_own_code_eye_and_pose(backend: Backend) 
 
 def test_fine_steps_and_growing_ones(backend: Backend) -> None:
     """256 steps: rays with more than 64 lattice points, whose step grows with distance."""
-    rules = replace(RULES, max_steps=256)
+    rules = marching_rules(RenderSettings(max_steps=256, step="growing"))
     scene = Scene(backend, "r2talker", golden_camera().resized(8, 8))
     scene.paint(scene.code[None], scene.eye.reshape(1), scene.camera.c2w[None], rules)
     rgb, opacity = scene.expected(scene.code, scene.eye, scene.camera.c2w, rules)
