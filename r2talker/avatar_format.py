@@ -86,6 +86,11 @@ class AvatarFolder:
         return self.root / "background.png"
 
     @property
+    def upstream(self) -> Path:
+        """What an imported avatar keeps for its way back (`r2talker.upstream.record`); not needed to use the avatar."""
+        return self.root / "upstream.safetensors"
+
+    @property
     def training(self) -> Path:
         """Checkpoint, previews and logs of the training run; not needed to use the avatar."""
         return self.root / "training"

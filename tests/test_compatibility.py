@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_rounds(going: list[tuple[int, int]], width: int) -> None:
     """Rays that live as long as the rounds say give the rounds back."""
     living = torch.zeros(going[0][0], dtype=torch.long)
     taken = 0
-    for (_, samples), (following, _) in zip(going[:-1], going[1:], strict=True):
+    for (_, samples), (following, _) in pairwise(going):
         taken += samples
         living[:following] = taken
     living[: going[-1][0]] += going[-1][1]

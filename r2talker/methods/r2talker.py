@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from r2talker.compatibility import FilmOrder
 from r2talker.model.conditioning import Conditioned
 from r2talker.model.grid import Grid
-from r2talker.model.method import ConditioningShape, Method
+from r2talker.model.method import ConditioningShape, Method, Shapes
 from r2talker.model.mlp import MLP, Film
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.types import DriveSpec
@@ -69,6 +69,11 @@ def build(shape: ConditioningShape) -> nn.Module:
     return LandmarkFilm(shape.grid, shape.film)
 
 
+def recognise(shapes: Shapes) -> int | None:
+    """A landmark grid or style networks."""
+    return 0 if any(key.startswith(("encoder_idexp_lm3d.", "mlp_lms_style_")) for key in shapes) else None
+
+
 METHOD = Method(
     name="r2talker",
     title="R2-Talker",
@@ -85,4 +90,5 @@ METHOD = Method(
         "style_nets.1.layers": "mlp_lms_style_2.net",
     },
     rates={"landmark_grid": 0.1},
+    recognise=recognise,
 )
