@@ -73,14 +73,14 @@ def _reasons(model: TalkingHead) -> list[str]:
             layout, reference = module.layout, wanted.get(name, method.condition_grid)
             if layout != reference:
                 reasons.append(f"{name} has {_spell(layout)} where the reference has {_spell(reference)}")
-    if any(reason.startswith("torso.grid") for reason in reasons):
-        reasons.append("--head-only leaves the torso out")
     if method.drive.kind == "audio" and config.feature_width not in HEARD_WIDTHS:
         known = ", ".join(map(str, HEARD_WIDTHS))
         reasons.append(f"it hears features of {config.feature_width} columns, the reference ones of {known}")
     for name, rows in (("head", config.head.codes), ("torso", config.torso.codes if config.torso else 0)):
         if rows > CODES:
             reasons.append(f"its {name} has {rows} individual codes, the reference {CODES}")
+    if len(reasons) == 1 and reasons[0].startswith("torso.grid"):
+        reasons.append("--head-only leaves the torso out")
     return reasons
 
 
