@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from r2talker import methods
-from r2talker.ops.camera_rays.op import generate_rays
+from r2talker.ops.camera_rays.op import background_coords, generate_rays
 from r2talker.ops.cuda.tables import pack_rows, supports
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.ops.occupancy.op import morton_encode, unpack_bits
-from r2talker.ops.render_head.cuda import BLOCKS, PARTS, HeadPainter, column_bits, defines, fits, view_words
+from r2talker.ops.render_head.cuda import BLOCKS, PACK, PARTS, HeadPainter, column_bits, defines, fits, view_words
 from r2talker.ops.render_head.reference import render
+from r2talker.ops.render_torso.cuda import PARTS as TORSO_PARTS
+from r2talker.ops.render_torso.cuda import TorsoPainter
+from r2talker.ops.render_torso.cuda import defines as torso_defines
+from r2talker.ops.render_torso.cuda import fits as torso_fits
 from r2talker.render.config import RenderSettings
-from r2talker.render.networks import networks
+from r2talker.render.networks import networks, torso_networks
 from r2talker.render.rays import marching_rules
 from r2talker.types import Camera
 from tests.golden.models import NAMES, golden_camera, golden_frame, golden_model
@@ -24,7 +28,8 @@ from tests.golden.regenerate import golden
 from tests.ops.cuda.backends import Backend
 from tests.tolerances import assert_close
 
-RULES = marching_rules(RenderSettings())
+SETTINGS = RenderSettings()
+RULES = marching_rules(SETTINGS)
 WANTED_DB = 45
 """What the fused pass owes to single precision, everywhere."""
 
@@ -76,6 +81,29 @@ def test_golden_pictures(backend: Backend, name: str) -> None:
     kind = "film" if scene.net.film else "ambient"
     depth = np.nan_to_num(stored["depth_head"].reshape(-1))
     assert_close(scene.depth[0], depth, f"half precision depth, {kind}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_pictures_with_torso(backend: Backend, name: str) -> None:
+    """The whole of an imported avatar: the torso's kernels before the head's, as `FusedDrawing` lines them up."""
+    scene = Scene(backend, name, golden_camera(), pack=PACK[networks(golden_model(name).head).layout.channels])
+    torso, stored = scene.model.torso, golden(methods.get(name).upstream_name)
+    assert torso is not None
+    net, individual = torso_networks(torso), torso.individual_codes[0].detach().contiguous()
+    assert fits(scene.net)
+    assert torso_fits(net)
+    rgb = torch.from_numpy(stored["background"]).reshape(-1, 3).half().to(backend.device)
+    plate = torch.cat([rgb, torch.zeros_like(rgb[:, :1])], dim=1).contiguous()
+    seen = scene.model.torso_occupancy.covers(background_coords(64, 64).to(backend.device), SETTINGS.torso_alpha_threshold)
+    kernels = backend.load(TORSO_PARTS, torso_defines(net))
+    painter = TorsoPainter(net, torch.nonzero(seen).flatten(), plate, 64, 64, 1, kernels, backend.processors)
+    behind, views = plate[None].clone(), view_words(scene.camera.c2w[None], scene.camera)
+    painter.paint(views, individual, behind)
+    scene.painter.see(RULES, scene.bitfield)
+    given = (scene.code[None].contiguous(), scene.eye.reshape(1), scene.individual)
+    scene.painter.paint(*given, views, behind, scene.rgb, scene.opacity, scene.depth)
+    assert int(seen.sum()) == 1856  # golden/README.md, 1.2
+    assert decibels(scene.rgb[0], torch.from_numpy(stored["image_full"]).to(backend.device)) > WANTED_DB
 
 
 @pytest.mark.parametrize("size", [(1, 1), (13, 7), (30, 41)])
