@@ -24,6 +24,7 @@ FORMAT_VERSION = 1
 _RULES: dict[str, tuple[tuple[str, ...], str]] = {
     "film": (("model",), "film"),
     "index": (("model", "head", "position_grid"), "kind"),
+    "axes": (("model", "head", "position_grid"), "axes"),
     "window_edge": ((), "window_edge"),
     "step": (("render",), "step"),
     "budget": (("render",), "budget"),
@@ -61,6 +62,7 @@ class AvatarInfo:
         return Compatibility(
             film=self.model.film,
             index=self.model.head.position_grid.kind,
+            axes=self.model.head.position_grid.axes,
             window_edge=self.window_edge,
             step=self.render.step,
             budget=self.render.budget,

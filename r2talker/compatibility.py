@@ -24,6 +24,9 @@ class Compatibility:
     index: IndexRule = "tiled"
     """How the position grid's fine levels find a row: `tiled` ignores coordinates that no longer fit, `hash` mixes all (3.1). Asked
     by `GridLayout.hashed`."""
+    axes: str = "zxy"
+    """Order in which coordinates of NGP space enter a tiled row number, so that the last one is ignored first; empty for xyz (3.1).
+    With the reference's, fine levels see the head from the side; with ours from the front. Asked by `GridLayout.axis_order`."""
     window_edge: WindowEdge = "replicate"
     """What windows see beyond the ends of a sequence: its first and last frame again, or zeros (4.1). Asked by `gather_windows`."""
     step: StepRule = "constant"

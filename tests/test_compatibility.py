@@ -24,7 +24,7 @@ from r2talker.render.rays import render_rays, rounds_budget
 from tests.golden.models import golden_camera, golden_frame, golden_model
 from tests.tolerances import assert_close
 
-OTHER = Compatibility("scale first", "hash", "zeros", "growing", "rounds")
+OTHER = Compatibility("scale first", "hash", "yzx", "zeros", "growing", "rounds")
 """Every rule another than ours."""
 
 
@@ -36,7 +36,8 @@ def test_every_rule_has_a_second_value() -> None:
 
 def test_an_avatar_says_its_rules_once(avatar: Avatar, tmp_path: Path) -> None:
     model = avatar.info.model
-    head = dataclasses.replace(model.head, position_grid=dataclasses.replace(model.head.position_grid, kind="hash"))
+    grid = dataclasses.replace(model.head.position_grid, kind="hash", axes="yzx")
+    head = dataclasses.replace(model.head, position_grid=grid)
     info = dataclasses.replace(
         avatar.info,
         model=dataclasses.replace(model, head=head, film="scale first"),
@@ -49,13 +50,14 @@ def test_an_avatar_says_its_rules_once(avatar: Avatar, tmp_path: Path) -> None:
     assert read_avatar_info(folder) == info
     text = folder.info.read_text()
     assert json.loads(text)["compatibility"] == dataclasses.asdict(OTHER)
-    assert all(text.count(f'"{value}"') == 1 for value in ("scale first", "hash", "zeros", "growing", "rounds"))
+    assert all(text.count(f'"{value}"') == 1 for value in dataclasses.astuple(OTHER))
 
 
 def test_avatars_from_before_the_setting_follow_our_rules(trained: Callable[[str], Path], tmp_path: Path) -> None:
     value = json.loads(AvatarFolder(trained("r2talker")).info.read_text())
     del value["compatibility"]
-    value["model"]["head"]["position_grid"]["kind"], value["window_edge"] = "tiled", "replicate"
+    value["model"]["head"]["position_grid"] |= {"kind": "tiled", "axes": "zxy"}
+    value["window_edge"] = "replicate"
     folder = AvatarFolder(tmp_path)
     folder.info.write_text(json.dumps(value))
     assert read_avatar_info(folder).compatibility == OURS

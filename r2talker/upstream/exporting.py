@@ -85,7 +85,8 @@ def _reasons(model: TalkingHead) -> list[str]:
 
 
 def _spell(layout: GridLayout) -> str:
-    return f"{layout.levels} {layout.kind} levels of {layout.base} to {layout.finest} cells"
+    order = f" in the order {layout.axes}" if layout.axes else ""
+    return f"{layout.levels} {layout.kind} levels of {layout.base} to {layout.finest} cells{order}"
 
 
 def _padded(codes: Tensor) -> Tensor:

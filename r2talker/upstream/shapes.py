@@ -50,7 +50,7 @@ def model_config(method: Method, feature_width: int, shapes: dict[str, tuple[int
     if any("torso" in key for key in shapes):
         torso_codes, torso_width = _table(shapes.get("individual_codes_torso"), 10000, 8)
         torso = TorsoConfig(codes=torso_codes, code_width=torso_width)
-    head = HeadConfig(replace(method.position_grid, kind=UPSTREAM.index), codes=codes, code_width=width)
+    head = HeadConfig(replace(method.position_grid, kind=UPSTREAM.index, axes=UPSTREAM.axes), codes=codes, code_width=width)
     config = ModelConfig(head, method.condition_grid, torso, feature_width, UPSTREAM.film)
     with_eye = expected_tensors(config, method).shapes[FIRST_DENSITY][1]
     blind = shapes.get(FIRST_DENSITY, ())[1:] == (with_eye - 1,)

@@ -10,16 +10,20 @@ import torch
 
 from r2talker import methods
 from r2talker.avatar import Avatar
+from r2talker.compatibility import UPSTREAM
+from r2talker.data.folder import DatasetFolder
 from r2talker.errors import R2TalkerError
 from r2talker.model.head import HeadConfig
 from r2talker.model.talking_head import ModelConfig, TalkingHead
 from r2talker.model.torso import TorsoConfig, torso_grid
+from r2talker.train.run import train_avatar
 from r2talker.train.trainer import coarsened
 from r2talker.upstream.exporting import export_checkpoint
 from r2talker.upstream.importing import import_checkpoint
 from r2talker.upstream.scene import SceneFiles
 from tests.golden.models import NAMES
 from tests.golden.regenerate import meta
+from tests.tiny import MOTION, TRAINING
 from tests.tolerances import assert_close
 
 
@@ -71,10 +75,29 @@ def test_what_training_left_smaller_is_refused(trained: Callable[[str], Path], m
     assert re.search(r"head\.position_grid has \d+ tiled levels", message)
     assert "where the reference has 16 tiled levels of" in message
     assert "torso.grid has" in message
+    assert "cells in the order zxy where the reference" in message
     assert ("landmark_grid has 12 tiled levels of 4 to 64 cells" in message) == (method == "r2talker")
     assert ("hears features of 64 columns, the reference ones of 29, 32, 44" in message) == (method == "radnerf")
     assert "\n" not in message
     assert not (tmp_path / "ngp.pth").exists()
+
+
+def test_training_by_the_references_rules_can_be_exported(dataset: DatasetFolder, scene: SceneFiles, tmp_path: Path) -> None:
+    config = dataclasses.replace(TRAINING, rules="reference", head_steps=3, torso_steps=3)
+    trained = train_avatar("geneface", dataset.root, tmp_path / "a", config, MOTION).avatar
+    assert export_checkpoint(trained, tmp_path / "ngp.pth").torso
+    import_checkpoint(tmp_path / "ngp.pth", tmp_path / "b", SceneFiles(dataset=dataset.root))
+    ours, back = (Avatar.load(tmp_path / name, device="cpu") for name in "ab")
+    rules = back.info.compatibility
+    assert dataclasses.replace(ours.info.compatibility, budget=rules.budget) == rules == UPSTREAM
+    for key, value in ours.model.state_dict().items():
+        held = back.model.state_dict()[key]
+        assert torch.equal(held[: len(value)] if value.dim() else held, value), key
+
+
+def test_the_references_rules_and_a_hash_grid_exclude_each_other() -> None:
+    with pytest.raises(R2TalkerError, match="--rules reference knows tiled grids only"):
+        dataclasses.replace(TRAINING, rules="reference", grid_kind="hash")
 
 
 def test_the_head_alone(avatar: Avatar, tmp_path: Path) -> None:
