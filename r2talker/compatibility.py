@@ -40,5 +40,5 @@ class Compatibility:
 OURS = Compatibility()
 """What our own training follows (its `index` is an option of training)."""
 
-UPSTREAM = Compatibility(film="shift first", index="tiled", window_edge="zeros", step="constant", budget="rounds")
+UPSTREAM = Compatibility(film="shift first", index="tiled", axes="", window_edge="zeros", step="constant", budget="rounds")
 """What checkpoints of the reference were trained under and are shown by."""
