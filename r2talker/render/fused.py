@@ -40,7 +40,7 @@ class FusedDrawing:
         batch, height, width, device = len(ring[0]), camera.height, camera.width, background.device
         self.model, self.ring = model, ring
         self.individual = model.head.individual_codes[0].detach().clone()
-        self.head = HeadPainter.load(networks(model.head), height, width, batch)
+        self.head = HeadPainter.load(networks(model.head), height, width, batch, rounds=settings.budget == "rounds")
         self.head.see(marching_rules(settings), model.occupancy.bitfield)
         rgb = background.reshape(-1, 3).half() / 255
         plate = torch.cat([rgb, torch.zeros_like(rgb[:, :1])], dim=1).contiguous()

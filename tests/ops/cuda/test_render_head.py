@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from r2talker import methods
+from r2talker.model.head import FrameCode
 from r2talker.ops.camera_rays.op import background_coords, generate_rays
 from r2talker.ops.cuda.tables import pack_rows, supports
 from r2talker.ops.grid_encode.layout import GridLayout
@@ -21,7 +22,7 @@ from r2talker.ops.render_torso.cuda import defines as torso_defines
 from r2talker.ops.render_torso.cuda import fits as torso_fits
 from r2talker.render.config import RenderSettings
 from r2talker.render.networks import networks, torso_networks
-from r2talker.render.rays import marching_rules
+from r2talker.render.rays import marching_rules, render_rays
 from r2talker.types import Camera
 from tests.golden.models import NAMES, golden_camera, golden_frame, golden_model
 from tests.golden.regenerate import golden
@@ -37,7 +38,9 @@ WANTED_DB = 45
 class Scene:
     """A golden model in front of a painter: one code, one background, any number of frames."""
 
-    def __init__(self, backend: Backend, name: str, camera: Camera, frames: int = 1, pack: int = 4) -> None:
+    def __init__(
+        self, backend: Backend, name: str, camera: Camera, frames: int = 1, pack: int = 4, *, rounds: bool = False
+    ) -> None:
         device = backend.device
         model, frame = copy.deepcopy(golden_model(name)).to(device), golden_frame(name)
         self.model, self.camera, self.device = model, replace(camera, c2w=camera.c2w.to(device)), device
@@ -48,7 +51,7 @@ class Scene:
         pixels = camera.height * camera.width
         generator = torch.Generator().manual_seed(1)
         self.background = torch.rand(pixels, 3, generator=generator).to(device)
-        macros = {**defines(self.net, pack), "BLOCKS": BLOCKS}
+        macros = {**defines(self.net, pack), "BLOCKS": BLOCKS, "ROUNDS": int(rounds)}
         kernels = backend.load(PARTS, macros)
         self.painter = HeadPainter(self.net, camera.height, camera.width, frames, kernels, macros, backend.processors)
         self.rgb = torch.full((frames, camera.height, camera.width, 3), 99, dtype=torch.uint8, device=device)
@@ -138,6 +141,33 @@ def test_fine_steps_and_growing_ones(backend: Backend) -> None:
     assert decibels(scene.rgb[0], rgb) > WANTED_DB
     assert_close(scene.opacity[0], opacity, "half precision opacity")
     assert int(scene.painter.counters[0, 2]) > 8 * 8 * 16 / 2
+
+
+@pytest.mark.parametrize("name", ["r2talker", "radnerf"])
+def test_rounds_as_the_reference_counts_them(backend: Backend, name: str) -> None:
+    """Two frames with other coverage come to other budgets; each picture is that of the CPU's rounds, and not that of seven samples."""
+    settings = RenderSettings(max_steps=7, budget="rounds")
+    camera = golden_camera().resized(24, 24)
+    scene = Scene(backend, name, replace(camera, fx=camera.fx / 1.5, fy=camera.fy / 1.5), frames=2, rounds=True)
+    c2w = scene.camera.c2w.expand(2, 4, 4).clone()
+    c2w[1, :3, 3] *= 1.6
+    codes, eye = scene.code.expand(2, -1), scene.eye.expand(2).contiguous()
+    for _ in range(2):  # what a batch has counted is not counted again in the next
+        scene.paint(codes, eye, c2w, marching_rules(settings))
+    budgets = scene.painter.late_counters[:, 3].tolist()
+    frame = FrameCode(scene.code, scene.eye, scene.individual)
+    exact = replace(settings, budget="exact")
+    for index in range(2):
+        rays = generate_rays(replace(scene.camera, c2w=c2w[index]))
+        wanted, short = (
+            render_rays(scene.model.head, scene.model.occupancy, rays, frame, scene.background, rules, impl="rounds")
+            for rules in (settings, exact)
+        )
+        close, apart = (decibels(scene.rgb[index], picture.rgb) for picture in (wanted, short))
+        assert close > WANTED_DB
+        assert close > apart + 6
+    # One sample, then five or eight a round: the more background, the wider the rounds.
+    assert budgets == [11, 9]
 
 
 def test_nothing_occupied_leaves_the_background(backend: Backend) -> None:
