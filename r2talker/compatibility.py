@@ -34,7 +34,7 @@ class Compatibility:
     reference's default of 16 steps both are the same). Asked by `RenderSettings.growth`."""
     budget: SampleBudget = "exact"
     """Samples of a ray in pictures: at most `max_steps`, or as many as the reference's rounds come to, up to seven more (5.5). Asked by
-    `render_rays`; kernels on a GPU stop at `max_steps` under either rule."""
+    `render_rays` and by `HeadPainter`."""
 
 
 OURS = Compatibility()
