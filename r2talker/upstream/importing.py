@@ -31,7 +31,6 @@ class ImportReport:
     method: Method
     config: ModelConfig
     weights: str
-    scene: Scene
 
 
 def import_checkpoint(path: Path, avatar: Path, files: SceneFiles, *, weights: Weights = "auto") -> ImportReport:
@@ -64,9 +63,10 @@ def import_checkpoint(path: Path, avatar: Path, files: SceneFiles, *, weights: W
         },
     }
     info = _describe(method, config, scene, settings, provenance)
-    Avatar(info, model.eval().requires_grad_(False), scene.track, scene.background).save(avatar)
+    # The record goes first: a folder with avatar.json is complete.
     write_record(folder.upstream, make_record(checkpoint, to_upstream(model, settings.aabb), token))
-    return ImportReport(method, config, "average" if chosen else "raw", scene)
+    Avatar(info, model.eval().requires_grad_(False), scene.track, scene.background).save(avatar)
+    return ImportReport(method, config, "average" if chosen else "raw")
 
 
 def _choose(path: Path, checkpoint: Checkpoint, weights: Weights) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import torch
 
 from r2talker import methods
 from r2talker.avatar import Avatar
+from r2talker.cli.describe import describe_avatar
 from r2talker.data.dataset import Dataset
 from r2talker.data.folder import DatasetFolder
 from r2talker.errors import R2TalkerError
@@ -162,6 +163,7 @@ def test_an_imported_avatar_replays_its_dataset(theirs: Path, tmp_path: Path) ->
         assert_close(plan.windows[10:-10, avatar.model.method.drive.window // 2], shown[10:-10], "exact")
         assert (plan.windows[0, 0] == 0).all()
         assert avatar.info.feature == ("" if kind == "landmarks" else "eo")
+        assert f"driven by {kind}; torso not included" in describe_avatar(tmp_path / method, avatar.info)
         with pytest.raises(R2TalkerError, match=r"no landmark generator|cannot compute; pass features"):
             avatar.plan(audio=np.zeros(16000, np.float32))
         picture = next(iter(avatar.render(size=16)))
