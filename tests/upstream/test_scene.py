@@ -19,7 +19,7 @@ from r2talker.errors import R2TalkerError
 from r2talker.ops.camera_rays.op import head_from_c2w
 from r2talker.upstream.importing import import_checkpoint
 from r2talker.upstream.scene import SceneFiles, read_scene
-from tests.data.test_foreign import ad_nerf, r2_talker
+from tests.layouts import ad_nerf, r2_talker
 from tests.tiny import FRAMES, SIZE, TRAIN_FRAMES
 from tests.tolerances import assert_close
 from tests.upstream.files import save, state_dict
