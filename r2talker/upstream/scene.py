@@ -15,7 +15,7 @@ from r2talker.data.dataset import Dataset, read_dataset
 from r2talker.data.folder import Statistics
 from r2talker.data.foreign.layout import find_binary
 from r2talker.data.picture_files import decode
-from r2talker.data.poses import read_poses
+from r2talker.data.poses import read_recording
 from r2talker.drive.life import Track
 from r2talker.errors import R2TalkerError
 from r2talker.files import read_json, read_npy
@@ -108,8 +108,9 @@ def _of_files(files: SceneFiles, method: Method) -> Scene:
             "aud_idexp.npy of that clip, or --dataset"
         )
     size, focal = _camera(files.poses)
-    c2w = read_poses(files.poses)
-    eye = torch.tensor([float(frame.get("eye_ratio", USUAL_EYE)) for frame in read_json(files.poses)["frames"]])
+    recording = read_recording(files.poses)
+    c2w = recording.c2w
+    eye = torch.full((len(c2w),), USUAL_EYE) if recording.eye is None else recording.eye
     landmarks = None if files.landmarks is None else _landmarks(files.landmarks)
     shown = torch.zeros(len(c2w), 68, 3)
     if landmarks is not None:

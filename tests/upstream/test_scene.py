@@ -77,11 +77,12 @@ def test_landmarks_that_pictures_show_are_not_those_of_the_training(
     assert read_scene(SceneFiles(dataset=bare), RADNERF, 29).track.features is not None
 
 
-def pose_file(root: Path, **changes: object) -> Path:
+def pose_file(root: Path, eyes: tuple[float, ...] = (), **changes: object) -> Path:
     c2w = torch.eye(4).repeat(3, 1, 1)
     c2w[:, :3, 3] = torch.tensor([[0.0, 3, 0], [0, 3, 0.1], [0, 3, 0.2]])
     frames = [{"img_id": k, "transform_matrix": m} for k, m in enumerate(head_from_c2w(c2w).tolist())]
-    frames[1]["eye_ratio"] = 0.5
+    for frame, eye in zip(frames, eyes, strict=False):
+        frame["eye_ratio"] = eye
     content = {"focal_len": 150.0, "cx": 32.0, "cy": 32.0, "frames": frames} | changes
     (root / "transforms_val.json").write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
     return root / "transforms_val.json"
@@ -90,11 +91,13 @@ def pose_file(root: Path, **changes: object) -> Path:
 def test_of_single_files(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "bc.png"), np.full((128, 128, 3), (10, 20, 30), np.uint8))
     np.save(tmp_path / "lm.npy", np.arange(2 * 204, dtype=np.float64).reshape(1, 2, 204) / 1000)
-    files = SceneFiles(poses=pose_file(tmp_path), background=tmp_path / "bc.png", landmarks=tmp_path / "lm.npy")
+    files = SceneFiles(
+        poses=pose_file(tmp_path, (0.5, 0.25, 0.125)), background=tmp_path / "bc.png", landmarks=tmp_path / "lm.npy"
+    )
     scene = read_scene(files, GENEFACE, 0)
     assert (scene.size, scene.focal, scene.source) == (64, 150.0, "transforms_val.json")
     assert scene.track.c2w[:, 2, 3].tolist() == pytest.approx([0, 0.1, 0.2])
-    assert scene.track.eye.tolist() == [0.25, 0.5, 0.25]
+    assert scene.track.eye.tolist() == [0.5, 0.25, 0.125]
     assert (scene.background == (30, 20, 10)).all()
     assert scene.background.shape == (64, 64, 3)
     assert_close(scene.track.displacements[2], scene.track.displacements[1], "exact")
@@ -105,6 +108,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     scene = read_scene(SceneFiles(poses=pose_file(tmp_path)), R2TALKER, 0)
     assert (scene.background == 255).all()
     assert scene.track.displacements.count_nonzero() == 0
+    assert scene.track.eye.tolist() == [0.25] * 3
     with pytest.raises(R2TalkerError, match=r"GeneFace.* normalises landmarks.*--landmarks aud_idexp.npy"):
         read_scene(SceneFiles(poses=tmp_path / "transforms_val.json"), GENEFACE, 0)
 
