@@ -78,7 +78,7 @@ def march(model: TalkingHead, rays: Rays, bounds: NearFar, settings: RenderSetti
     """The samples of rays in a model's occupied cells."""
     return march_rays(
         rays.origins, rays.directions, bounds.near, bounds.far, model.occupancy.bitfield,
-        max_steps=settings.max_steps, dt_gamma=settings.dt_gamma,
+        max_steps=settings.max_steps, dt_gamma=settings.growth,
     )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def count_samples(model: TalkingHead, camera: Camera, settings: RenderSettings) 
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
     samples = march_rays(
         rays.origins, rays.directions, bounds.near, bounds.far, model.occupancy.bitfield,
-        max_steps=settings.max_steps, dt_gamma=settings.dt_gamma,
+        max_steps=settings.max_steps, dt_gamma=settings.growth,
     )  # fmt: skip
     return int(samples.counts.sum())
 

@@ -87,7 +87,7 @@ class Avatar:
             motion.eval()
         try:
             c2w, eye, displacements = (tensors[f"track.{name}"] for name in ("c2w", "eye", "displacements"))
-            track = Track(c2w, eye, displacements, tensors.get("track.loudness"))
+            track = Track(c2w, eye, displacements, tensors.get("track.loudness"), tensors.get("track.features"))
         except KeyError as error:
             raise R2TalkerError(f"{folder.weights} has no tensor {error.args[0]}; copy the whole avatar again") from error
         plate = cv2.imread(str(folder.background), cv2.IMREAD_COLOR)
@@ -308,6 +308,8 @@ class Avatar:
                 if features.ndim != 3 or features.shape[1:] != (16, width):
                     raise R2TalkerError(f"expected features of shape [frames, 16, {width}], got {list(features.shape)}")
                 return features.to(self.device, torch.float32)
+            if samples is None and self.track.features is not None:
+                return self.track.features
             if samples is None:
                 raise R2TalkerError(f"{self.info.method} has no motion of its own to replay; pass audio or features")
             return self._features(samples)

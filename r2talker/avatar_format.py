@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from r2talker.compatibility import Compatibility, WindowEdge
 from r2talker.data.folder import Statistics
 from r2talker.drive.config import MotionConfig
 from r2talker.errors import R2TalkerError
@@ -20,6 +21,15 @@ from r2talker.render.config import RenderSettings
 
 FORMAT = "r2talker-avatar"
 FORMAT_VERSION = 1
+_RULES: dict[str, tuple[tuple[str, ...], str]] = {
+    "film": (("model",), "film"),
+    "index": (("model", "head", "position_grid"), "kind"),
+    "axes": (("model", "head", "position_grid"), "axes"),
+    "window_edge": ((), "window_edge"),
+    "step": (("render",), "step"),
+    "budget": (("render",), "budget"),
+}
+"""Where each rule of `Compatibility` is kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,8 @@ class AvatarInfo:
     """What `avatar.json` says.
 
     size: side of the training pictures, pixels. focal: pixels at that size. feature: name of the audio feature that drives the
-    method, or empty. landmark_scale, landmark_base, statistics: see the dataset's description. window_edge: how windows are filled
-    beyond the ends of a clip. provenance: clip, dataset and training settings. scores: readings on the held-out frames.
+    method, or empty. landmark_scale, landmark_base, statistics: see the dataset's description. window_edge: see `Compatibility`.
+    provenance: clip, dataset and training settings. scores: readings on the held-out frames.
     """
 
     created_by: str
@@ -42,9 +52,21 @@ class AvatarInfo:
     statistics: Statistics
     motion: MotionConfig | None = None
     feature: str = ""
-    window_edge: str = "replicate"
+    window_edge: WindowEdge = "replicate"
     provenance: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def compatibility(self) -> Compatibility:
+        """The rules that this avatar follows, gathered from where each is asked for."""
+        return Compatibility(
+            film=self.model.film,
+            index=self.model.head.position_grid.kind,
+            axes=self.model.head.position_grid.axes,
+            window_edge=self.window_edge,
+            step=self.render.step,
+            budget=self.render.budget,
+        )
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,11 @@ class AvatarFolder:
         return self.root / "background.png"
 
     @property
+    def upstream(self) -> Path:
+        """What an imported avatar keeps for its way back (`r2talker.upstream.record`); not needed to use the avatar."""
+        return self.root / "upstream.safetensors"
+
+    @property
     def training(self) -> Path:
         """Checkpoint, previews and logs of the training run; not needed to use the avatar."""
         return self.root / "training"
@@ -73,7 +100,14 @@ class AvatarFolder:
 
 def write_avatar_info(folder: AvatarFolder, info: AvatarInfo) -> None:
     """Write `avatar.json`; it is written last, so a folder that has it is complete."""
-    write_json(folder.info, {"format": FORMAT, "version": FORMAT_VERSION, **asdict(info)})
+    content = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(info), "compatibility": asdict(info.compatibility)}
+    # The rules stand in the file once, under `compatibility`.
+    for part, rule in _RULES.values():
+        holder = content
+        for name in part:
+            holder = holder[name]
+        del holder[rule]
+    write_json(folder.info, content)
 
 
 def read_avatar_info(folder: AvatarFolder) -> AvatarInfo:
@@ -91,6 +125,7 @@ def read_avatar_info(folder: AvatarFolder) -> AvatarInfo:
         )
     try:
         content = {key: item for key, item in value.items() if key not in ("format", "version")}
+        _distribute_rules(content)
         content["model"] = _model_config(content["model"])
         content["render"] = RenderSettings(**{**content["render"], "aabb": tuple(content["render"]["aabb"])})
         content["statistics"] = Statistics(**content["statistics"])
@@ -98,6 +133,18 @@ def read_avatar_info(folder: AvatarFolder) -> AvatarInfo:
         return AvatarInfo(**content)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise R2TalkerError(f"{folder.info} is incomplete ({error}); train the avatar again") from error
+
+
+def _distribute_rules(content: dict[str, Any]) -> None:
+    """Put the rules of `compatibility` where they are asked for; avatars older than that hold them there already."""
+    if "compatibility" not in content:
+        return
+    rules = asdict(Compatibility(**content.pop("compatibility")))
+    for name, (part, rule) in _RULES.items():
+        holder = content
+        for key in part:
+            holder = holder[key]
+        holder[rule] = rules[name]
 
 
 def write_weights(folder: AvatarFolder, tensors: dict[str, Tensor]) -> None:
@@ -140,4 +187,5 @@ def _model_config(value: dict[str, Any]) -> ModelConfig:
     torso = value["torso"]
     if torso is not None:
         torso = TorsoConfig(**{**torso, "grid": GridLayout(**torso["grid"])})
-    return ModelConfig(HeadConfig(**head), GridLayout(**value["condition_grid"]), torso, value["feature_width"])
+    condition_grid = GridLayout(**value["condition_grid"])
+    return ModelConfig(**{**value, "head": HeadConfig(**head), "condition_grid": condition_grid, "torso": torso})

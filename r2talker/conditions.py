@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from r2talker.compatibility import WindowEdge
 from r2talker.data.folder import Statistics
 from r2talker.drive.motion import BROWS, EYELIDS
 from r2talker.drive.window import gather_windows
@@ -14,14 +15,14 @@ MINIMUM_STD = 1e-4
 
 
 def window_conditions(
-    sequence: Float[Tensor, "frames *shape"], drive: DriveSpec, statistics: Statistics, *, edge: str = "replicate"
+    sequence: Float[Tensor, "frames *shape"], drive: DriveSpec, statistics: Statistics, *, edge: WindowEdge = "replicate"
 ) -> Float[Tensor, "frames window *shape"]:
     """Normalise by the training split's statistics if the method asks for it, then gather windows (upstream.md 4.1)."""
     if drive.normalise:
         mean = torch.tensor(statistics.landmark_mean).to(sequence)
         std = torch.tensor(statistics.landmark_std).to(sequence).clamp_min(MINIMUM_STD)
         sequence = (sequence - mean) / std
-    return gather_windows(sequence, drive.window, edge="zeros" if edge == "zeros" else "replicate")
+    return gather_windows(sequence, drive.window, edge=edge)
 
 
 def limit_landmarks(

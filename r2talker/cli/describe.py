@@ -27,7 +27,7 @@ def describe_avatar(path: Path, info: AvatarInfo) -> str:
     clip = info.provenance.get("clip", {})
     drive = "sound through its landmark generator, or landmarks" if info.motion is not None else "landmarks"
     if info.feature:
-        drive = f"sound through {info.feature} features"
+        drive = f"sound through {info.feature} features" if info.feature == "mel" else f"{info.feature} features from files"
     grid = info.model.head.position_grid
     return "\n".join(
         [

@@ -19,6 +19,8 @@ VERBS = {
     "train-motion": "teach the landmark generator's hearing on several people's datasets",
     "evaluate-motion": "measure the landmark generator on held-out ends and foreign voices",
     "features": "write the audio features of the original tools: wav2vec2, HuBERT, DeepSpeech",
+    "import": "make an avatar of a checkpoint of the original implementations",
+    "export": "write an avatar as a checkpoint of the original implementations",
     "info": "say what an avatar or a dataset holds",
     "convert-bfm": "convert the Basel Face Model, for people who own it",
     "track-bfm": "track the head of a dataset with the Basel Face Model",

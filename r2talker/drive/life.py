@@ -37,13 +37,15 @@ class Track:
     """What the clip itself did in every frame: replayed for poses, eyes and brows, or whole.
 
     c2w: [F, 4, 4] NGP space. eye: [F] percent of the picture. displacements: [F, 68, 3]. loudness: [F] of the clip's sound, in
-    the unit of `Heard.loudness`; None for a clip without sound.
+    the unit of `Heard.loudness`; None for a clip without sound. features: [F, 16, K] audio feature windows, of avatars that cannot
+    make them of sound themselves.
     """
 
     c2w: Float[Tensor, "clip 4 4"]
     eye: Float[Tensor, " clip"]
     displacements: Float[Tensor, "clip 68 3"]
     loudness: Float[Tensor, " clip"] | None = None
+    features: Float[Tensor, "clip 16 width"] | None = None
 
     def part(self, frames: slice) -> "Track":
         """Some frames of the clip."""

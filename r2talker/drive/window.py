@@ -1,14 +1,14 @@
 """Windows of neighbouring frames (upstream.md 4.1, attention mode 2)."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from r2talker.compatibility import WindowEdge
+
 
 def gather_windows(
-    sequence: Shaped[Tensor, "frames *shape"], length: int, *, edge: Literal["replicate", "zeros"] = "replicate"
+    sequence: Shaped[Tensor, "frames *shape"], length: int, *, edge: WindowEdge = "replicate"
 ) -> Shaped[Tensor, "frames window *shape"]:
     """Window of frame q: frames q - length // 2 ... q - length // 2 + length - 1.
 

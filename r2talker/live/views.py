@@ -149,8 +149,9 @@ class Drawer:
         return known
 
     def _settings(self, look: Look) -> RenderSettings:
-        low_high = tuple(look.aabb)
-        return replace(self.avatar.info.render, aabb=low_high, max_steps=look.max_steps, dt_gamma=look.dt_gamma)  # type: ignore[arg-type]
+        # Whoever turns these knobs wants to see what they do, so steps grow here.
+        knobs = {"aabb": tuple(look.aabb), "max_steps": look.max_steps, "dt_gamma": look.dt_gamma, "step": "growing"}
+        return replace(self.avatar.info.render, **knobs)  # type: ignore[arg-type]
 
     def _plate(self, view: View) -> UInt8[np.ndarray, "side side 3"]:
         plate = self.avatar.background

@@ -3,17 +3,23 @@
 from torch import nn
 
 from r2talker.model.ambient import AMBIENT_GRID, AmbientConditioning, AmbientConfig
-from r2talker.model.method import ConditioningShape, Method
-from r2talker.model.upstream_names import AMBIENT_KEYS
+from r2talker.model.method import ConditioningShape, Method, Shapes
+from r2talker.model.upstream_names import AMBIENT_KEYS, LANDMARK_COLUMNS, heard_columns, window_length
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.types import DriveSpec
 
-WINDOW, COORDINATES = 5, 204
+WINDOW = 5
 
 
 def build(shape: ConditioningShape) -> nn.Module:
     """Five frames of 68 normalised landmarks, each one row (upstream.md 4.1)."""
-    return AmbientConditioning(AmbientConfig(COORDINATES, 1, WINDOW, shape.grid), shape.position_features)
+    return AmbientConditioning(AmbientConfig(LANDMARK_COLUMNS, 1, WINDOW, shape.grid), shape.position_features)
+
+
+def recognise(shapes: Shapes) -> int | None:
+    """The audio network of RAD-NeRF, fed with the coordinates of a frame's landmarks."""
+    columns = heard_columns(shapes)
+    return 0 if columns == LANDMARK_COLUMNS or (columns == 0 and window_length(shapes) == WINDOW) else None
 
 
 METHOD = Method(
@@ -27,4 +33,5 @@ METHOD = Method(
     build=build,
     keys=AMBIENT_KEYS,
     rates={"attention": 5.0},
+    recognise=recognise,
 )

@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from r2talker.compatibility import FilmOrder
 from r2talker.model.conditioning import Conditioned
 from r2talker.model.grid import Grid
-from r2talker.model.method import ConditioningShape, Method
+from r2talker.model.method import ConditioningShape, Method, Shapes
 from r2talker.model.mlp import MLP, Film
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.types import DriveSpec
@@ -19,13 +20,15 @@ START_SPREAD = 0.3
 class LandmarkFilm(nn.Module):
     """Every landmark of the window is a point of a 3D grid; two style networks turn all of them into the modulation of one layer each.
 
-    upstream.md 4.2 and 4.4. The code is [shift of layer 1, scale of layer 1, shift of layer 2, scale of layer 2].
+    upstream.md 4.2 and 4.4. The code is [shift of layer 1, scale of layer 1, shift of layer 2, scale of layer 2], in whatever order
+    the style networks have the two (`Compatibility.film`).
     """
 
     extra_features = 0
 
-    def __init__(self, grid: GridLayout) -> None:
+    def __init__(self, grid: GridLayout, film: FilmOrder = "shift first") -> None:
         super().__init__()
+        self.film = film
         self.landmark_grid = Grid(grid)
         encoded = WINDOW * LANDMARKS * self.landmark_grid.width
         self.style_nets = nn.ModuleList(MLP(encoded, 2 * HIDDEN, 128, 3) for _ in range(2))
@@ -37,7 +40,8 @@ class LandmarkFilm(nn.Module):
         return self.landmark_grid(values.reshape(-1, 3)).reshape(len(values), -1)
 
     def code(self, embedded: Float[Tensor, "frames embedding"]) -> Float[Tensor, "frames 256"]:
-        return torch.cat([net(embedded) for net in self.style_nets], dim=-1)
+        styles = torch.stack([net(embedded).unflatten(-1, (2, HIDDEN)) for net in self.style_nets], dim=1)
+        return (styles if self.film == "shift first" else styles.flip(2)).flatten(1)
 
     @torch.no_grad()
     def start(self, values: Float[Tensor, "frames 5 68 3"]) -> None:
@@ -62,7 +66,12 @@ class LandmarkFilm(nn.Module):
 
 def build(shape: ConditioningShape) -> nn.Module:
     """The conditioning does not depend on the position features."""
-    return LandmarkFilm(shape.grid)
+    return LandmarkFilm(shape.grid, shape.film)
+
+
+def recognise(shapes: Shapes) -> int | None:
+    """A landmark grid or style networks."""
+    return 0 if any(key.startswith(("encoder_idexp_lm3d.", "mlp_lms_style_")) for key in shapes) else None
 
 
 METHOD = Method(
@@ -81,4 +90,5 @@ METHOD = Method(
         "style_nets.1.layers": "mlp_lms_style_2.net",
     },
     rates={"landmark_grid": 0.1},
+    recognise=recognise,
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from r2talker.compatibility import FilmOrder
 from r2talker.model.head import Head, HeadConfig
 from r2talker.model.method import ConditioningShape, Method
 from r2talker.model.occupancy import OccupancyGrid, TorsoOccupancy
@@ -14,12 +15,14 @@ from r2talker.ops.grid_encode.layout import GridLayout
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Exact shapes of an avatar's networks. feature_width: columns of an audio feature row, 0 when landmarks drive."""
+    """Exact shapes of an avatar's networks. feature_width: columns of an audio feature row, 0 when landmarks drive. film: see
+    `Compatibility`."""
 
     head: HeadConfig
     condition_grid: GridLayout
     torso: TorsoConfig | None = None
     feature_width: int = 0
+    film: FilmOrder = "shift first"
 
 
 class TalkingHead(nn.Module):
@@ -30,7 +33,7 @@ class TalkingHead(nn.Module):
         self.config = config
         self.method = method
         layout = config.head.position_grid
-        shape = ConditioningShape(config.feature_width, layout.features, config.condition_grid)
+        shape = ConditioningShape(config.feature_width, layout.features, config.condition_grid, config.film)
         self.head = Head(config.head, method.build(shape))
         self.torso = Torso(config.torso) if config.torso is not None else None
         self.occupancy = OccupancyGrid()

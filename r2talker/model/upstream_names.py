@@ -1,4 +1,6 @@
-"""Upstream state_dict names of the parameters that methods share (upstream.md 4.6)."""
+"""Upstream state_dict names of the parameters that methods share (upstream.md 4.6), and what they tell."""
+
+from collections.abc import Mapping
 
 HEAD_KEYS = {
     "head.position_grid": "encoder",
@@ -28,6 +30,23 @@ AMBIENT_KEYS = {
     "ambient_net.layers": "ambient_net.net",
     "ambient_grid": "encoder_ambient",
 }
+
+LANDMARK_COLUMNS = 204
+"""Columns that an audio network hears which is fed with 68 landmarks."""
+
+
+def heard_columns(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Columns that a checkpoint's audio network hears, by its first convolution; 0 where that is missing, None without such a network."""
+    if not any(key.startswith("audio_net.") for key in shapes):
+        return None
+    shape = shapes.get("audio_net.encoder_conv.0.weight", ())
+    return shape[1] if len(shape) == 3 else 0
+
+
+def window_length(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Frames that a checkpoint's attention looks at, None without one."""
+    shape = shapes.get("audio_att_net.attentionNet.0.weight", ())
+    return shape[0] if len(shape) == 2 else None
 
 
 def upstream_name(key: str, conditioning: dict[str, str]) -> str | None:

@@ -9,11 +9,11 @@ from r2talker.ops.camera_rays.op import background_coords
 from r2talker.ops.cuda.kernels import missing
 from r2talker.ops.render_head.cuda import HeadPainter, view_words
 from r2talker.ops.render_head.cuda import fits as head_fits
-from r2talker.ops.render_head.reference import Marching
 from r2talker.ops.render_torso.cuda import TorsoPainter
 from r2talker.ops.render_torso.cuda import fits as torso_fits
 from r2talker.render.config import RenderSettings
 from r2talker.render.networks import networks, torso_networks
+from r2talker.render.rays import marching_rules
 from r2talker.types import Camera
 
 
@@ -21,11 +21,6 @@ def fused_runs(model: TalkingHead, device: torch.device) -> bool:
     """Whether this model can be drawn by kernels on `device`."""
     torso = model.torso is None or torso_fits(torso_networks(model.torso))
     return missing(device) is None and head_fits(networks(model.head)) and torso
-
-
-def marching_rules(settings: RenderSettings) -> Marching:
-    """The part of the settings that the head's kernels follow."""
-    return Marching(settings.aabb, settings.max_steps, settings.dt_gamma, settings.min_near, settings.transmittance_threshold)
 
 
 class FusedDrawing:
@@ -45,7 +40,7 @@ class FusedDrawing:
         batch, height, width, device = len(ring[0]), camera.height, camera.width, background.device
         self.model, self.ring = model, ring
         self.individual = model.head.individual_codes[0].detach().clone()
-        self.head = HeadPainter.load(networks(model.head), height, width, batch)
+        self.head = HeadPainter.load(networks(model.head), height, width, batch, rounds=settings.budget == "rounds")
         self.head.see(marching_rules(settings), model.occupancy.bitfield)
         rgb = background.reshape(-1, 3).half() / 255
         plate = torch.cat([rgb, torch.zeros_like(rgb[:, :1])], dim=1).contiguous()

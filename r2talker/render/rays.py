@@ -78,7 +78,7 @@ def render_rays(
 ) -> TracedRays:
     """Rendering in rounds, each of which drops the rays that are finished (upstream.md 5.5).
 
-    The number of samples per round grows as rays finish, as in the reference, but never past `max_steps` in total.
+    The number of samples per round grows as rays finish, as in the reference; past `max_steps` in total only by the budget `rounds`.
     impl: `rounds` (plain torch), `compiled` (machine code on a CPU, for heads without an ambient coordinate); `auto` picks.
     Raises ValueError when `compiled` is asked for and cannot run.
     """
@@ -86,13 +86,15 @@ def render_rays(
     if impl == "compiled" or (impl == "auto" and isinstance(head, Head) and fits(networks(head))):
         return _render_compiled(networks(head), occupancy, rays, frame, background, settings)
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
-    samples = _march(occupancy, rays, bounds, settings, None)
+    samples = _march(occupancy, rays, bounds, settings, None, extra=_extra(settings))
     total = len(rays.origins)
     opacity, depth, rgb = background.new_zeros(total), background.new_zeros(total), background.new_zeros(total, 3)
     living = torch.nonzero(samples.counts).flatten()
     taken = 0
     while taken < settings.max_steps and len(living):
-        width = min(max(1, total // len(living)), MOST_STEPS_PER_ROUND, settings.max_steps - taken)
+        width = _round_width(total, len(living), taken)
+        if settings.budget == "exact":
+            width = min(width, settings.max_steps - taken)
         state = RayState(opacity[living], depth[living], rgb[living], torch.ones_like(living, dtype=torch.bool))
         state = _round(head, samples, frame, living, taken, width, state, settings)
         opacity[living], depth[living], rgb[living] = state.weights_sum, state.depth, state.image
@@ -100,6 +102,32 @@ def render_rays(
         taken += width
     image = (rgb + (1 - opacity)[:, None] * background).clamp(0, 1)
     return TracedRays(image, opacity, torch.zeros_like(opacity), _relative_depth(depth, bounds), depth)
+
+
+def _extra(settings: RenderSettings) -> int:
+    """Samples that a ray may need beyond `max_steps`."""
+    return MOST_STEPS_PER_ROUND - 1 if settings.budget == "rounds" else 0
+
+
+def _round_width(total: int, living: int, taken: int) -> int:
+    """Samples of the next round (upstream.md 5.5); in the first one all rays count as living, also those without samples."""
+    return min(max(1, total // (living if taken else total)), MOST_STEPS_PER_ROUND)
+
+
+def rounds_budget(living: Int[Tensor, " rays"], max_steps: int) -> int:
+    """Samples per ray that the reference's rounds come to. living: after how many samples each ray still goes on."""
+    taken, going = 0, len(living)
+    while taken < max_steps and going:
+        taken += _round_width(len(living), going, taken)
+        going = int((living >= taken).sum())
+    return taken
+
+
+def marching_rules(settings: RenderSettings, *, extra: int = 0) -> Marching:
+    """The part of the settings that the head's machine code and kernels follow."""
+    return Marching(
+        settings.aabb, settings.max_steps, settings.growth, settings.min_near, settings.transmittance_threshold, extra
+    )
 
 
 def _render_compiled(
@@ -112,18 +140,32 @@ def _render_compiled(
 ) -> TracedRays:
     from r2talker.ops.render_head import compiled
 
-    marching = Marching(
-        settings.aabb, settings.max_steps, settings.dt_gamma, settings.min_near, settings.transmittance_threshold
-    )
-    frame_codes = (frame.condition, frame.eye, frame.individual)
-    picture = compiled.render(net, occupancy.bitfield, rays, marching, background, *frame_codes)
+    codes = (frame.condition, frame.eye, frame.individual)
+    extra = _extra(settings)
+    picture = compiled.render(net, occupancy.bitfield, rays, marching_rules(settings, extra=extra), background, *codes)
+    rgb, opacity, depth = picture.rgb, picture.opacity, picture.depth
+    if extra and len(rays.origins):
+        # The budget follows from how long all rays go on; those that went further are drawn again.
+        assert picture.living is not None
+        budget = rounds_budget(picture.living, settings.max_steps)
+        late = torch.nonzero(picture.living >= budget).flatten()
+        some = Rays(rays.origins[late], rays.directions[late])
+        rules = marching_rules(settings, extra=max(budget - settings.max_steps, 0))
+        again = compiled.render(net, occupancy.bitfield, some, rules, background[late], *codes)
+        rgb[late], opacity[late], depth[late] = again.rgb, again.opacity, again.depth
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
-    rgb, nothing = picture.rgb.clamp(0, 1), torch.zeros_like(picture.opacity)
-    return TracedRays(rgb, picture.opacity, nothing, _relative_depth(picture.depth, bounds), picture.depth)
+    nothing = torch.zeros_like(opacity)
+    return TracedRays(rgb.clamp(0, 1), opacity, nothing, _relative_depth(depth, bounds), depth)
 
 
 def _march(
-    occupancy: OccupancyGrid, rays: Rays, bounds: NearFar, settings: RenderSettings, noise: Float[Tensor, " rays"] | None
+    occupancy: OccupancyGrid,
+    rays: Rays,
+    bounds: NearFar,
+    settings: RenderSettings,
+    noise: Float[Tensor, " rays"] | None,
+    *,
+    extra: int = 0,
 ) -> Samples:
     return march_rays(
         rays.origins,
@@ -132,7 +174,8 @@ def _march(
         bounds.far,
         occupancy.bitfield,
         max_steps=settings.max_steps,
-        dt_gamma=settings.dt_gamma,
+        extra=extra,
+        dt_gamma=settings.growth,
         grid_size=GRID_SIZE,
         noise=noise,
     )

@@ -65,6 +65,8 @@ class TrainConfig:
     """Levels of the position and landmark grids that train from the start where the finer ones come in later."""
     unlock_share: float = 0.0
     """Share of the head's steps over which the finer levels come in one after the other; 0 has all of them from the start."""
+    rules: Literal["own", "reference"] = "own"
+    """Grids and windows as we have them, fitted to the size of the pictures, or as the reference has them, which `r2talker export` needs."""
     entropy: float = 1e-4
     """Weight of the opacity entropy."""
     ambient: float = 0.1
@@ -98,6 +100,8 @@ class TrainConfig:
     """Throw away an unfinished run with other settings instead of refusing to continue it."""
 
     def __post_init__(self) -> None:
+        if self.rules == "reference" and self.grid_kind != "tiled":
+            raise R2TalkerError("--rules reference knows tiled grids only; leave --grid-kind away")
         least_one = (
             "head_steps",
             "torso_steps",

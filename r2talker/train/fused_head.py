@@ -18,8 +18,8 @@ from r2talker.ops.render_head.cuda import column_bits, fits, scene_words
 from r2talker.ops.render_head.networks import HeadNetworks
 from r2talker.ops.train_head.cuda import CELLS, PARTS, ClipTensors, HalfTables, HeadGradients, HeadStep, Losses, step_macros
 from r2talker.render.config import RenderSettings
-from r2talker.render.fused import marching_rules
 from r2talker.render.networks import networks
+from r2talker.render.rays import marching_rules
 from r2talker.train.flat import FlatWeights, Graphs, decaying_rates
 from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, patch_loss

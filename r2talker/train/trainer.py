@@ -10,6 +10,7 @@ from torch import Tensor
 import r2talker
 from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarInfo
+from r2talker.compatibility import OURS, UPSTREAM, WindowEdge
 from r2talker.conditions import window_conditions
 from r2talker.data.dataset import Dataset, Pictures, read_pictures
 from r2talker.data.sound import read_pcm
@@ -45,9 +46,6 @@ from r2talker.train.torso import TorsoPhase
 
 FEATURE = "mel"
 """The audio feature that ingest always writes; methods driven by audio train on it."""
-
-AXES = "zxy"
-"""Across, up, forward: fine levels that have no room for all three coordinates then see the face from the front."""
 
 LIPS_RATE = 0.1
 """Learning rates at the start of the lips phase, as a share of the head's at its start: where the head's have fallen to."""
@@ -159,13 +157,20 @@ class Trainer:
     def _model_config(self, size: int) -> ModelConfig:
         info = self.dataset.info
         landmarks = self.method.drive.kind == "landmarks"
-        # The rendered box is about as wide as the picture: cells of a quarter pixel for the head, of half a pixel for the torso.
+        width = 0 if landmarks else info.features[FEATURE].width
+        if self.config.rules == "reference":
+            head = HeadConfig(self.method.position_grid, codes=info.train_frames)
+            return ModelConfig(head, self.method.condition_grid, TorsoConfig(codes=info.train_frames), width, UPSTREAM.film)
+        # The rendered box is about as wide as the picture: cells of a quarter pixel for the head. Torso pixels are
+        # looked at in their middles only: smaller cells than a pixel's would be left as they are and seen in pictures of other sizes.
         position = dataclasses.replace(
-            coarsened(self.method.position_grid, 4 * size), kind=self.config.grid_kind, axes=AXES, log2_table=self.amounts.table
+            coarsened(self.method.position_grid, 4 * size),
+            kind=self.config.grid_kind,
+            axes=OURS.axes,
+            log2_table=self.amounts.table,
         )
         head = HeadConfig(position, codes=info.train_frames)
-        torso = TorsoConfig(coarsened(torso_grid(), 2 * size), codes=info.train_frames)
-        width = 0 if landmarks else info.features[FEATURE].width
+        torso = TorsoConfig(coarsened(torso_grid(), size), codes=info.train_frames)
         return ModelConfig(head, self.method.trained_grid, torso, width)
 
     def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions) -> list[Entry]:
@@ -197,10 +202,14 @@ class Trainer:
         """
         drive = self.method.drive
         sequence = self.dataset.displacements if drive.kind == "landmarks" else self.dataset.audio[FEATURE]
-        windows = window_conditions(sequence, drive, self.dataset.info.statistics)
+        windows = window_conditions(sequence, drive, self.dataset.info.statistics, edge=self._window_edge)
         usual = float(self.dataset.eye[: len(self.dataset.train)].median())
         unit = usual if usual > 0 else 1.0
         return Conditions(windows, self.dataset.eye / unit).to(self.device), unit
+
+    @property
+    def _window_edge(self) -> WindowEdge:
+        return UPSTREAM.window_edge if self.config.rules == "reference" else OURS.window_edge
 
     def _sound(self) -> Tensor | None:
         """The clip's sound, for methods driven by landmarks and clips that have any; read early, so that a fault shows at once."""
@@ -248,6 +257,7 @@ class Trainer:
             statistics=info.statistics,
             motion=None if motion is None else motion.config,
             feature="" if model.drives_landmarks else FEATURE,
+            window_edge=self._window_edge,
             provenance={
                 "run": self.run,
                 "clip": dataclasses.asdict(info.source),

@@ -25,6 +25,8 @@ UNITS = {
     "features": ("(T, 16, K)", "50 Hz", "output_graph.pb"),
     "train-motion": ("Dataset folders", "Stop after this many seconds"),
     "evaluate-motion": ("Seconds at the end", "held-out frames"),
+    "import": ("latest or best", "transforms_*.json", "(T, 68, 3)"),
+    "export": (".pth",),
     "info": ("Avatar or dataset folder",),
     "convert-bfm": ("01_MorphableModel.mat", "about 120 MB"),
     "track-bfm": ("Focal length in pixels", "Side in pixels"),

@@ -1,6 +1,7 @@
 """Rays of a camera, the box, the head frame."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ def test_rays_golden() -> None:
     rays = generate_rays(golden_camera())
     assert_close(rays.origins, golden("ops")["rays/o"][None].repeat(4096, 0), "golden rays")
     assert_close(rays.directions, golden("ops")["rays/d"], "golden rays")
+    stored = replace(golden_camera(), c2w=torch.from_numpy(golden("ops")["rays/pose"]))
+    assert_close(generate_rays(stored).directions, golden("ops")["rays/d"], "exact")
 
 
 def test_some_pixels_are_a_part_of_all() -> None:

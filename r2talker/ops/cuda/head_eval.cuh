@@ -4,7 +4,7 @@
 
 // Zero before every picture.
 struct Counters {
-  u32 listed, taken, samples, unused;
+  u32 listed, taken, samples, budget;
 };
 
 // A ray that has something to see. complete: the mask covers all of it.

@@ -35,7 +35,7 @@ def walk(m: March) -> Walked:
     start, far, bits = m.start().detach().contiguous().numpy(), m.far.contiguous().numpy(), m.bitfield.contiguous().numpy()
     numbers = tuple(np.float32(v) for v in (m.dt_gamma, m.shortest_step, m.longest_step, m.bound, m.half))
     box = _occupied_box(bits.view(np.uint64), m.grid_size, m.half, _MARGIN)
-    found, counts = np.empty((rays, m.max_steps), np.float32), np.zeros(rays, np.int64)
+    found, counts = np.empty((rays, m.most), np.float32), np.zeros(rays, np.int64)
 
     def part(first: int, last: int) -> None:
         _walk(origins, directions, start, far, bits, numbers, m.grid_size, box, found, counts, first, last)

@@ -64,7 +64,7 @@ def _march_batch(
     ray, here = ray[hit], here[hit]
     counts = torch.zeros_like(rays).index_add_(0, ray, torch.ones_like(ray))
     rank = torch.arange(len(ray), device=ray.device) - (counts.cumsum(0) - counts)[ray]
-    kept = rank < m.max_steps
+    kept = rank < m.most
     ray, here = ray[kept], here[kept]
     step = m.step(here)
     return rays[ray], here, step, here + step

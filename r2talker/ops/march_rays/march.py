@@ -25,6 +25,12 @@ class March:
     bound: float
     grid_size: int
     noise: Float[Tensor, " rays"] | None
+    extra: int = 0
+
+    @property
+    def most(self) -> int:
+        """Samples per ray at most."""
+        return self.max_steps + self.extra
 
     @property
     def cascades(self) -> int:

@@ -21,7 +21,7 @@ def _walk(m: March) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Ray, t, step and end of every sample, in the order in which they were found."""
     t, count = m.start().clone(), torch.zeros_like(m.near, dtype=torch.long)
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    ray = torch.nonzero((t < m.far) & (count < m.max_steps)).squeeze(1)
+    ray = torch.nonzero((t < m.far) & (count < m.most)).squeeze(1)
     while len(ray):
         now = t[ray]
         step = m.step(now)
@@ -34,7 +34,7 @@ def _walk(m: March) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         found.append((ray[hit], now[hit], step[hit], after[hit]))
         count[ray[hit]] += 1
         t[ray] = torch.where(hit, after, _leave_cell(m, now, _exit(m, now, p, cell, half, ray)))
-        ray = ray[(t[ray] < m.far[ray]) & (count[ray] < m.max_steps)]
+        ray = ray[(t[ray] < m.far[ray]) & (count[ray] < m.most)]
     empty = t[:0]
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True)) if found else (count[:0], empty, empty, empty)  # type: ignore[return-value]
 

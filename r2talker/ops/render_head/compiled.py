@@ -52,7 +52,7 @@ def render(
     bounds = intersect_aabb(rays.origins, rays.directions, marching.aabb, min_near=marching.min_near)
     march = March(
         rays.origins, rays.directions, bounds.near, bounds.far, bitfield, marching.max_steps, marching.dt_gamma, 1.0, _GRID_SIZE,
-        None,
+        None, marching.extra,
     )  # fmt: skip
     walked = walk(march)
     hit = torch.from_numpy(walked.counts).nonzero().squeeze(1)
@@ -71,10 +71,11 @@ def render(
         net.layout.axis_order,
     )
     matrices = _matrices(head, hidden)
-    out = (rgb.numpy(), opacity.numpy(), depth.numpy())
+    living = torch.zeros(len(background), dtype=torch.long)
+    out = (rgb.numpy(), opacity.numpy(), depth.numpy(), living.numpy())
     order, shown, threshold = hit.numpy(), spread.contiguous().numpy(), np.float32(marching.transmittance_threshold)
     share_out(lambda a, b: _render(walks, grid, matrices, order, shown, threshold, out, a, b), len(order), grain=_GRAIN)
-    return HeadPicture(rgb + (1 - opacity)[:, None] * background, opacity, depth)
+    return HeadPicture(rgb + (1 - opacity)[:, None] * background, opacity, depth, living)
 
 
 def _matrices(head: FoldedHead, hidden: int) -> tuple["np.ndarray[Any, Any]", ...]:
@@ -102,7 +103,7 @@ def _render(
     origins, directions, found, counts, numbers = walks
     table, levels, width, axes = grid
     first, first_bias, second, second_bias, joint, exponent, rgb = matrices
-    image, opacity, depth = out
+    image, opacity, depth, living_after = out
     features, hidden = first.shape[1], first.shape[0]
     slots, taken = np.full(SAMPLES, -1, np.int64), np.zeros(SAMPLES, np.int64)
     points, encoded = np.zeros((SAMPLES, 3), np.float32), np.zeros((SAMPLES, features), np.float32)
@@ -151,5 +152,7 @@ def _render(
                 image[ray, c] += weight / (np.float32(1) + exp(-color[c, s]))
             taken[s] += 1
             if taken[s] == counts[ray] or passed < threshold:
+                # Only a round that finds no more samples sees that there are none.
+                living_after[ray] = taken[s] - 1 if passed < threshold else taken[s]
                 slots[s] = -1
                 living -= 1

@@ -24,6 +24,7 @@ BLOCKS = 3
 """Blocks of four warps per multiprocessor: what 168 registers a thread leave room for."""
 WARPS = 4
 GRID_SIDE = 128
+WIDEST_ROUND = 8
 MARGIN = 1e-4
 
 
@@ -123,9 +124,14 @@ class HeadPainter:
     multiprocessors: int
 
     @classmethod
-    def load(cls, net: HeadNetworks, height: int, width: int, frames: int, *, pack: int | None = None) -> "HeadPainter":
-        """A painter on the networks' CUDA device; R2TalkerError when kernels cannot run there."""
-        macros = {**defines(net, pack or PACK[net.layout.channels]), "BLOCKS": BLOCKS}
+    def load(
+        cls, net: HeadNetworks, height: int, width: int, frames: int, *, pack: int | None = None, rounds: bool = False
+    ) -> "HeadPainter":
+        """A painter on the networks' CUDA device; R2TalkerError when kernels cannot run there.
+
+        rounds: rays take as many samples as the reference's rounds come to, not `max_steps`.
+        """
+        macros = {**defines(net, pack or PACK[net.layout.channels]), "BLOCKS": BLOCKS, "ROUNDS": int(rounds)}
         kernels = load_kernels(PARTS, macros, net.device)
         count = torch.cuda.get_device_properties(net.device).multi_processor_count
         return cls(net, height, width, frames, kernels, macros, count)
@@ -144,10 +150,15 @@ class HeadPainter:
         self.weights = torch.empty(self.frames, weights_bytes(self.macros), dtype=torch.uint8, device=device)
         self.counters = torch.zeros(self.frames, 4, dtype=torch.int32, device=device)
         self.rays = torch.empty(self.frames, self.height * self.width, 2, dtype=torch.int64, device=device)
+        self.rounds = bool(self.macros.get("ROUNDS"))
+        self.late = torch.empty_like(self.rays) if self.rounds else None
+        self.late_counters = torch.zeros_like(self.counters) if self.rounds else None
 
     def see(self, marching: Marching, bitfield: UInt8[Tensor, " bytes"]) -> None:
         """Take over the ray marching rules and what is occupied."""
         self.scene, self.bits = scene_words(marching, bitfield), column_bits(bitfield)
+        bins = marching.max_steps + WIDEST_ROUND
+        self.living = torch.zeros(self.frames, bins, dtype=torch.int32, device=bitfield.device) if self.rounds else None
 
     def paint(
         self,
@@ -177,13 +188,15 @@ class HeadPainter:
         )
         blocks = min(-(-self.multiprocessors * BLOCKS // frames), -(-height * width // (32 * WARPS)))
         words = self.levels.numel() * 4
-        launch(
-            "shade_rays",
-            (blocks, frames),
-            32 * WARPS,
-            [
-                self.weights, self.table, self.ambient_table, self.levels, views, self.scene, self.bits, height, width,
-                behind, rgb, opacity, depth, self.rays, self.counters,
-            ],
-            weights_bytes(self.macros) + WARPS * 1536 + words,
-        )  # fmt: skip
+        canvas = [height, width, behind, rgb, opacity, depth]
+        shade = [self.weights, self.table, self.ambient_table, self.levels, views, self.scene, self.bits, *canvas]
+        shared = weights_bytes(self.macros) + WARPS * 1536 + words
+        tail: list[Tensor | None] = [self.living, self.late, self.late_counters]
+        if self.living is not None and self.late_counters is not None:
+            self.living.zero_()
+            self.late_counters.zero_()
+        launch("shade_rays", (blocks, frames), 32 * WARPS, [*shade, self.rays, self.counters, *tail], shared)
+        if self.rounds:
+            launch("count_rounds", frames, 32, [self.living, height * width, self.scene, self.late_counters])
+            again = [*shade, self.late, self.late_counters, None, None, None]
+            launch("shade_rays", (blocks, frames), 32 * WARPS, again, shared)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from r2talker.ops.composite.op import composite
@@ -18,22 +18,25 @@ from r2talker.types import Rays
 
 @dataclass(frozen=True)
 class Marching:
-    """How rays are walked: see `r2talker.render.config.RenderSettings`."""
+    """How rays are walked: see `r2talker.render.config.RenderSettings`. extra: samples per ray beyond `max_steps`."""
 
     aabb: Sequence[float]
     max_steps: int
     dt_gamma: float
     min_near: float
     transmittance_threshold: float
+    extra: int = 0
 
 
 @dataclass(frozen=True)
 class HeadPicture:
-    """rgb [N, 3] over the background, not clamped; opacity [N]; depth [N]: sum of weight * t."""
+    """rgb [N, 3] over the background, not clamped; opacity [N]; depth [N]: sum of weight * t. living: [N], after how many samples a
+    ray still went on, where that is counted."""
 
     rgb: Float[Tensor, "rays 3"]
     opacity: Float[Tensor, " rays"]
     depth: Float[Tensor, " rays"]
+    living: Int[Tensor, " rays"] | None = None
 
 
 def radiance(
@@ -80,7 +83,7 @@ def render(
     bounds = intersect_aabb(rays.origins, rays.directions, marching.aabb, min_near=marching.min_near)
     samples = march_rays(
         rays.origins, rays.directions, bounds.near, bounds.far, bitfield,
-        max_steps=marching.max_steps, dt_gamma=marching.dt_gamma,
+        max_steps=marching.max_steps, dt_gamma=marching.dt_gamma, extra=marching.extra,
     )  # fmt: skip
     sigma, rgb = radiance(net, samples.positions, samples.directions, code, eye, individual)
     result = composite(

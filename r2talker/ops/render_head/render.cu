@@ -2,7 +2,14 @@
 // one to a lane, and evaluate 32 samples at a time, each lane going on with its ray until it is opaque or leaves.
 //
 // Parts of one translation unit, in this order: device.cuh mlp.cuh grid.cuh rays.cuh head_weights.cuh head_eval.cuh render.cu.
-// Defined by the host besides what those ask for: PACK (rows per table entry).
+// Defined by the host besides what those ask for: PACK (rows per table entry); ROUNDS, where rays take as many samples as the
+// reference's rounds come to (upstream.md 5.5): how many follows from how long all rays of the picture go on, so rays are first
+// shaded with the most that rounds can come to, which are counted, and those that went on too long are shaded again.
+
+#ifndef ROUNDS
+#define ROUNDS 0
+#endif
+#define WIDEST_ROUND 8
 
 extern "C" __global__ void fold_weights(
     HeadWeights* out, const HeadMatrices* matrices, const float* code, const float* eye, const float* individual, Counters* counters) {
@@ -73,11 +80,16 @@ struct Gathered {
   Walk walk;
   u32 pixel;
   bool alive, complete;
+#if ROUNDS
+  bool opaque;
+  u32 place;
+#endif
   int left;
   float opacity, depth, r, g, b;
 };
 
-__device__ __forceinline__ void take_ray(Gathered& s, const Listed& entry, const View& view, const Scene& scene, int width, u32* harmonics) {
+__device__ __forceinline__ void take_ray(
+    Gathered& s, const Listed& entry, const View& view, const Scene& scene, int width, int budget, u32* harmonics) {
   s.pixel = entry.pixel_and_complete & 0x7fffffffu;
   s.complete = entry.pixel_and_complete >> 31;
   s.ray = pixel_ray(view, s.pixel / width, s.pixel % width);
@@ -87,7 +99,7 @@ __device__ __forceinline__ void take_ray(Gathered& s, const Listed& entry, const
   slabs(s.ray, scene.low, scene.high, a, leave);
   slabs(s.ray, scene.occupied_low, scene.occupied_high, b, last);
   s.walk.stop = fminf(leave, last);
-  s.left = scene.steps_most;
+  s.left = budget;
   s.opacity = s.depth = s.r = s.g = s.b = 0.f;
   s.alive = true;
   spherical_harmonics(s.ray.d, harmonics);
@@ -105,6 +117,9 @@ __device__ __forceinline__ void add_sample(Gathered& s, float4 answer, const Sce
   s.walk.mask >>= 1;
   s.walk.t += delta;
   --s.left;
+#if ROUNDS
+  s.opaque = rest < scene.transmittance_least;
+#endif
   if (rest < scene.transmittance_least || s.left == 0)
     s.alive = false;
   else if (s.walk.mask == 0) {
@@ -128,10 +143,26 @@ __device__ __forceinline__ void finish(
   }
 }
 
+// For every frame the samples that the reference's rounds come to. living: [frames, most + WIDEST_ROUND], how many rays still go on
+// after exactly so many samples; those of the pixels that list nothing do not count after the first round.
+extern "C" __global__ void count_rounds(const u32* living, int pixels, const Scene* scenes, Counters* late) {
+  if (threadIdx.x != 0) return;
+  int frame = blockIdx.x, most = scenes->steps_most, bins = most + WIDEST_ROUND;
+  int taken = 0, going = pixels;
+  while (taken < most && going > 0) {
+    int width = pixels / going;
+    taken += width < 1 ? 1 : width > WIDEST_ROUND ? WIDEST_ROUND : width;
+    going = 0;
+    for (int bin = taken; bin < bins; ++bin) going += living[frame * bins + bin];
+  }
+  late[frame].budget = taken;
+}
+
+// living, late, late_counters: of the first shading by rounds; null in the second one, whose rays and counters are `late`.
 extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS) shade_rays(
     const HeadWeights* weights, const void* table, const void* ambient_table, const u32* levels, const View* views,
     const Scene* scenes, const u32* bits, int height, int width, const uint2* behind, unsigned char* rgb, float* opacity,
-    float* depth, const Listed* rays, Counters* counters) {
+    float* depth, const Listed* rays, Counters* counters, u32* living, Listed* late, Counters* late_counters) {
   DYNAMIC_SHARED(ShadeShared, shared);
   ShadeShared& s = shared[0];
   int frame = blockIdx.y, lane = threadIdx.x & 31;
@@ -143,6 +174,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS) shade_rays(
   Tables tables = make_tables(table, ambient_table);
   Desk& desk = s.desks[threadIdx.x / 32];
   Scene scene = *scenes;
+  int budget = scene.steps_most;
+#if ROUNDS
+  budget = living ? budget + WIDEST_ROUND - 1 : (int)counters[frame].budget;
+#endif
   Gathered mine;
   mine.alive = false;
   mine.ray.o[0] = mine.ray.o[1] = mine.ray.o[2] = mine.ray.d[0] = mine.ray.d[1] = mine.ray.d[2] = 0.f;
@@ -158,7 +193,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS) shade_rays(
       if (lane == 0) base = atomicAdd(&counters[frame].taken, (u32)__popc(idle));
       base = __shfl_sync(~0u, base, 0);
       u32 place = base + __popc(idle & ((1u << lane) - 1));
-      if (!mine.alive && place < listed) take_ray(mine, rays[first + place], views[frame], scene, width, desk.direction[lane]);
+      if (!mine.alive && place < listed) {
+        take_ray(mine, rays[first + place], views[frame], scene, width, budget, desk.direction[lane]);
+#if ROUNDS
+        mine.place = place;
+#endif
+      }
       empty = base + __popc(idle) >= listed;
       idle = __ballot_sync(~0u, !mine.alive);
     }
@@ -173,8 +213,17 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS) shade_rays(
     samples += 32 - __popc(idle);
     if (mine.alive) {
       add_sample(mine, desk.answer[lane], scene, bits);
-      if (!mine.alive)
+      if (!mine.alive) {
         finish(mine, scene, behind + first, rgb + 3 * first, opacity ? opacity + first : opacity, depth ? depth + first : depth);
+#if ROUNDS
+        if (living) {
+          // A ray that turned opaque is gone with its round; one that ran out is missed only by the next.
+          int after = budget - mine.left - (mine.opaque ? 1 : 0);
+          atomicAdd(&living[frame * (scene.steps_most + WIDEST_ROUND) + after], 1u);
+          if (after >= scene.steps_most) late[first + atomicAdd(&late_counters[frame].listed, 1u)] = rays[first + mine.place];
+        }
+#endif
+      }
     }
     __syncwarp();
   }

@@ -15,8 +15,8 @@ from r2talker.ops.render_head.cuda import column_bits, scene_words, view_words
 from r2talker.ops.train_head.cuda import PARTS, ClipTensors, HalfTables, HeadGradients, HeadStep, Losses, step_macros
 from r2talker.ops.train_head.reference import DrawnRays, RayLosses, level_windows, lose, windowed
 from r2talker.render.config import RenderSettings
-from r2talker.render.fused import marching_rules
 from r2talker.render.networks import networks
+from r2talker.render.rays import marching_rules
 from r2talker.types import Camera
 from tests.golden.models import NAMES, golden_camera, golden_model
 from tests.ops.cuda.backends import Backend

@@ -1,0 +1,1 @@
+"""Checkpoints of the reference implementations become avatars, and avatars checkpoints (docs/from-upstream.md)."""
