@@ -22,7 +22,7 @@ from r2talker.ingest.step import Workspace
 from r2talker.progress import Silent
 from tests.tiny import SIZE
 
-AFTER_TRACKING = ["expression", "sync", "inspection", "exclusion", "features", "report", "description"]
+AFTER_TRACKING = ["expression", "sync", "eyes", "inspection", "exclusion", "features", "report", "description"]
 
 
 @pytest.fixture
