@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
     from r2talker.train.phase import Watcher
 
 
+PAUSE = timedelta(days=1)
+"""How long a run of several processes may pause."""
+
+
 @dataclass(frozen=True)
 class TrainArguments:
-    """Train an avatar: head, torso, landmark generator; an interrupted run goes on where it stopped."""
+    """Train an avatar: head, torso, landmark generator; an interrupted run goes on where it stopped.
+
+    With several GPUs: torchrun --nproc-per-node 2 -m r2talker train METHOD DATASET AVATAR.
+    """
 
     method: Annotated[Positional[str], arg(help=METHOD_HELP)]
     dataset: Positional[Path]
@@ -36,14 +44,20 @@ def main(arguments: Sequence[str]) -> None:
     """Run the verb."""
     args = parse(TrainArguments, "train", arguments)
     from r2talker.evaluate.held_out import evaluate_avatar
+    from r2talker.progress import Silent
     from r2talker.train.motion_start import start_settings
+    from r2talker.train.parallel import WAITING, joined_team
     from r2talker.train.run import train_avatar
 
     motion = start_settings(args.motion_start)
     with ExitStack() as stack:
-        watcher = stack.enter_context(_page(args.avatar.name)) if args.live else None
-        progress = stack.enter_context(ProgressDisplay())
-        report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress, watcher)
+        # Whoever pauses a run in the browser keeps the other processes waiting.
+        team = stack.enter_context(joined_team(args.train.device, waiting=PAUSE if args.live else WAITING))
+        watcher = stack.enter_context(_page(args.avatar.name)) if args.live and team.leads else None
+        progress = stack.enter_context(ProgressDisplay()) if team.leads else Silent()
+        report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress, watcher, team)
+        if not team.leads:
+            return
         scores = evaluate_avatar(args.avatar, args.dataset, progress=progress)
     state = "is finished already" if report.current else f"trained in {report.seconds:.0f} s"
     print(f"{args.avatar} {state}\n{scores.summary()}")

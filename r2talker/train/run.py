@@ -19,6 +19,7 @@ from r2talker.train.checkpoint import read_position
 from r2talker.train.config import TrainConfig
 from r2talker.train.loop import RunFolder
 from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.parallel import ALONE, Team
 from r2talker.train.phase import Watcher
 from r2talker.train.trainer import Trainer
 
@@ -40,23 +41,27 @@ def train_avatar(
     motion: MotionTrainingConfig | None = None,
     progress: Progress | None = None,
     watcher: Watcher | None = None,
+    team: Team = ALONE,
 ) -> TrainReport:
     """Train an avatar of `dataset` by `method` into the folder `avatar`, going on where an interrupted run stopped.
 
     Does nothing when the avatar is already finished with the same dataset and settings. R2TalkerError on bad input, and when the
-    folder holds an unfinished run or an avatar with other settings (unless `config.restart`).
+    folder holds an unfinished run or an avatar with other settings (unless `config.restart`). team: the processes that do it
+    together (`joined_team`), all of which call this alike; only its leader writes.
     """
     config, motion = config or TrainConfig(), motion or MotionTrainingConfig()
     begun = time.monotonic()
     chosen, device = methods.get(method), choose_device(config.device)
     data = read_dataset(dataset)
     run, folder, progress = run_name(chosen, data, config, motion), AvatarFolder(avatar), progress or Silent()
-    if not _is_finished(folder, run, config.restart):
+    if not team.decide(lambda: _is_finished(folder, run, config.restart)):
         for note in data.notes:
             progress.begin("dataset", 1)
             progress.end(note)
-        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress, watcher)
-        trainer.train().save(avatar)
+        place = RunFolder(folder.training)
+        trained = Trainer(chosen, data, config, motion, device, place, run, progress, watcher, team).train()
+        if trained is not None:
+            trained.save(avatar)
         return TrainReport(avatar, time.monotonic() - begun, current=False)
     return TrainReport(avatar, time.monotonic() - begun, current=True)
 

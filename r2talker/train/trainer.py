@@ -1,6 +1,7 @@
 """The phases of one training run, from the dataset's tensors to the avatar's."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,14 +25,17 @@ from r2talker.model.torso import TorsoConfig, torso_grid
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
+from r2talker.train.arithmetic import Arithmetic, choose_arithmetic, in_one_order
 from r2talker.train.checkpoint import load_model, read_position
 from r2talker.train.config import SamplingConfig, TrainConfig
+from r2talker.train.fused_head import fused_trains
 from r2talker.train.head import Conditions, HeadPhase
 from r2talker.train.hull import head_hull
 from r2talker.train.loop import RunFolder, run_phase
 from r2talker.train.losses import PatchLoss
 from r2talker.train.motion import train_motion
 from r2talker.train.motion_config import MotionTrainingConfig
+from r2talker.train.parallel import ALONE, Team, follow_phase
 from r2talker.train.phase import Phase, Watcher
 from r2talker.train.sampling import frame_regions, rehearsal
 from r2talker.train.scalar_log import ScalarLog
@@ -55,7 +59,7 @@ TORSO_RAYS = 4
 
 @dataclass
 class Trainer:
-    """One training run of one method on one dataset; `folder` holds its checkpoint, previews and log."""
+    """One training run of one method on one dataset; `folder` holds its checkpoint, previews and log, which `team`'s leader writes."""
 
     method: Method
     dataset: Dataset
@@ -66,9 +70,15 @@ class Trainer:
     run: str
     progress: Progress
     watcher: Watcher | None = None
+    team: Team = ALONE
 
-    def train(self) -> Avatar:
-        """Work through the phases that are not done yet and return the avatar."""
+    def train(self) -> Avatar | None:
+        """Work through the phases that are not done yet; returns the avatar to the team's leader, None to the others."""
+        arithmetic = choose_arithmetic(self.config, self.device)
+        with in_one_order(self.config.deterministic, self.device):
+            return self._train(arithmetic)
+
+    def _train(self, arithmetic: Arithmetic) -> Avatar | None:
         torch.manual_seed(self.config.seed)
         self.dataset = self.dataset.with_cameras_on(self.device)
         sound = self._sound()
@@ -77,7 +87,10 @@ class Trainer:
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         conditions, unit = self._conditions()
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
-        self._train_phases(model, self._phases(model, pictures, conditions))
+        self._train_phases(model, self._phases(model, pictures, conditions, arithmetic))
+        self.team.part()
+        if not self.team.leads:
+            return None
         model.head.take_eye_unit(unit)
         motion = self._train_motion(sound)
         return self._avatar(model.eval(), motion, pictures)
@@ -88,12 +101,18 @@ class Trainer:
             load_model(self.folder.checkpoint, model)
             names = [phase.name for phase in phases]
             phases = phases[names.index(position.phase) :]
+        starts = [position.step if position is not None and position.phase == phase.name else 0 for phase in phases]
+        left = [(phase, start) for phase, start in zip(phases, starts, strict=True) if start < phase.steps]
+        # Equal from the seed already, unless machines draw differently.
+        self.team.follow(model.state_dict().values())
+        if not self.team.leads:
+            for phase, start in left:
+                follow_phase(phase, self.config, self.folder.checkpoint, start)
+            return
         write_json(self.folder.root / "settings.json", dataclasses.asdict(self.config))
         with ScalarLog(self.folder.root / "tensorboard") as log:
-            for phase in phases:
-                start = position.step if position is not None and position.phase == phase.name else 0
-                if start < phase.steps:
-                    run_phase(phase, self.folder, self.config, self.run, start, self.progress, log, self.watcher)
+            for phase, start in left:
+                run_phase(phase, self.folder, self.config, self.run, start, self.progress, log, self.watcher)
 
     def _pictures(self) -> Pictures:
         frames = [*self.dataset.train, *self.dataset.held_out[:1]]
@@ -112,16 +131,18 @@ class Trainer:
         width = 0 if landmarks else info.features[FEATURE].width
         return ModelConfig(head, self.method.trained_grid, torso, width)
 
-    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions) -> list[Phase]:
-        config, dataset = self.config, self.dataset
+    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions, arithmetic: Arithmetic) -> list[Phase]:
+        config, dataset, team = self.config, self.dataset, self.team
         gpu = self.device.type == "cuda"
         rays = config.rays or (16384 if gpu else 512)
+        fused = arithmetic.fused and fused_trains(model.head, self.device)
         regions = [frame_regions(dataset, pictures, frame) for frame in dataset.train]
         head = HeadPhase(
             model, dataset, pictures, conditions, regions, RenderSettings(), config,
-            steps=config.head_steps or (12000 if gpu else 6000), rays=rays, frames_per_step=config.frames_per_step or 8,
+            steps=config.head_steps or (12000 if gpu else 6000), rays=rays,
+            frames_per_step=team.frames(config.frames_per_step, 8 if fused else 1),
             occupancy_cells=config.occupancy_cells or (GRID_SIZE**3 if gpu else 25000),
-            order=rehearsal(dataset), sampling=config.sampling,
+            order=rehearsal(dataset), sampling=config.sampling, arithmetic=arithmetic, team=team,
         )  # fmt: skip
         lips = dataclasses.replace(
             head,
@@ -132,8 +153,9 @@ class Trainer:
             rate=LIPS_RATE,
         )
         torso = TorsoPhase(
-            model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 1500), rays=TORSO_RAYS * rays
-        )
+            model, dataset, pictures, config, steps=config.torso_steps or (4000 if gpu else 1500), rays=TORSO_RAYS * rays,
+            frames_per_step=team.frames(config.frames_per_step, 1), arithmetic=arithmetic, team=team,
+        )  # fmt: skip
         return [phase for phase in (head, lips, torso) if phase.steps]
 
     def _conditions(self) -> tuple[Conditions, float]:
@@ -158,8 +180,11 @@ class Trainer:
         """The landmark generator of a clip with sound."""
         if sound is None:
             return None
-        data = self.dataset
-        return train_motion(sound, data.displacements, len(data.train), self.motion, self.progress, eye=data.eye)
+        data, config = self.dataset, self.motion
+        if self.config.deterministic:
+            # However long its steps take here today.
+            config = dataclasses.replace(config, seconds=math.inf)
+        return train_motion(sound, data.displacements, len(data.train), config, self.progress, eye=data.eye)
 
     def _loudness(self, motion: MotionModel | None) -> Tensor | None:
         """How loud the clip is in each frame, in step with the pictures; None for a clip without sound."""
