@@ -174,6 +174,9 @@ TOLERANCES |= {
 TOLERANCES |= {
     # fused kernels: halves with sums in single precision
     "half precision opacity": Tolerance(3e-3, 0, "the density's exponent carries errors of half precision: 1.1e-3 measured"),
+    "half precision opacity, ambient": Tolerance(
+        0.03, 0, "a rounded coordinate reads other cells of a random table of 2048: 0.013 measured, tiled or hashed"
+    ),
     "half precision depth, film": Tolerance(5e-3, 0, "the same: 1.0e-3 measured"),
     "half precision depth, ambient": Tolerance(
         0.15, 0, "a rounded coordinate reads other cells of a random table of 2048: 0.06 measured"
