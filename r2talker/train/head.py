@@ -161,9 +161,7 @@ class HeadPhase:
         side = 0 if self.patches is None else self.patches.side
         # Kernels count the rays of their own frames, so every process draws by a seed of its own.
         seed = config.seed + SEED_STRIDE * self.team.rank
-        losses = Losses(
-            config.entropy, config.ambient, seed, self.steps, config.coarse_levels, self.unlock_steps, patch=side
-        )
+        losses = Losses(config.entropy, config.ambient, seed, self.steps, config.coarse_levels, self.unlock_steps, patch=side)
         places = self.team.places(self.frames_per_step)
         roles = [role_of(place, config.recombine) for place in places]
         return FusedHead(
