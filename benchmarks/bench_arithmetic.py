@@ -1,5 +1,7 @@
 """What precision and one order of sums cost where no fused kernels run: step time and quality of plain head training."""
 
+import os
+
 import torch
 
 from benchmarks.bench_train import PlainEngine, run
@@ -9,7 +11,7 @@ from benchmarks.models import build_model
 from benchmarks.scene import Clip, make_clip
 from benchmarks.table import Result
 from r2talker.device import choose_device
-from r2talker.train.arithmetic import Arithmetic, in_one_order
+from r2talker.train.arithmetic import CUBLAS_SETTING, Arithmetic, in_one_order
 
 TESTS = ("tests/train/test_arithmetic.py",)
 
@@ -44,6 +46,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="the learning rate falls to a tenth over them")
     parser.add_argument("--rays", type=int, default=16384, help="rays per step")
     args = parser.parse_args()
+    # Read at the first product, which is not one of those that are to come in one order.
+    os.environ.setdefault(*CUBLAS_SETTING)
     device = choose_device(args.device)
     clip = make_clip(args.size, device)
     results: list[Result] = []

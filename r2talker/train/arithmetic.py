@@ -39,6 +39,9 @@ class Arithmetic:
         return MixedTorso(torso) if self.mixed else torso
 
 
+CUBLAS_SETTING = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""Variable and value for products that come out alike every time (cuBLAS manual, results reproducibility)."""
+
 PLAIN = Arithmetic()
 """Autograd in single precision."""
 
@@ -61,13 +64,14 @@ def choose_arithmetic(config: TrainConfig, device: torch.device) -> Arithmetic:
 def in_one_order(wanted: bool, device: torch.device) -> Iterator[None]:
     """Where `wanted`, sums on a GPU come in one order while the block runs; on a CPU they do anyway.
 
-    cuBLAS reads its part of the settings once per process, at its first product.
+    cuBLAS reads its setting once, at the first product of the process: a program that multiplies on the GPU before must set it itself,
+    or PyTorch raises RuntimeError and names it.
     """
     if not wanted or device.type != "cuda":
         yield
         return
     before = torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault(*CUBLAS_SETTING)
     torch.use_deterministic_algorithms(True)
     try:
         yield

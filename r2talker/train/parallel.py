@@ -122,16 +122,16 @@ def joined_team(device: str, *, joining: timedelta = JOINING, waiting: timedelta
     store = _meet(place, joining)
     try:
         yield _form(place, store, device, waiting)
-    except (R2TalkerError, KeyboardInterrupt) as error:
-        if _first_to_fail(store):
+    except BaseException as error:
+        first = _first_to_fail(store)
+        # NCCL might wait here for an exchange that will never be; the end of the process lets go of it.
+        if dist.is_initialized() and dist.get_backend() == "gloo":
+            dist.destroy_process_group()
+        if first or not isinstance(error, R2TalkerError | KeyboardInterrupt):
             raise
         raise SystemExit(2 if isinstance(error, R2TalkerError) else 128 + signal.SIGINT) from None
-    except BaseException:
-        _first_to_fail(store)
-        raise
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,9 @@ class Trainer:
         left = [(phase, start) for phase, start in zip(phases, starts, strict=True) if start < phase.steps]
         # Equal from the seed already, unless machines draw differently.
         self.team.follow(model.state_dict().values())
+        if self.team.size > 1 and self.device.type == "cuda":
+            # What is drawn on the device, noise and the torso's pixels, is to be something else in each process.
+            torch.cuda.manual_seed(self.config.seed + self.team.rank)
         if not self.team.leads:
             for phase, start in left:
                 follow_phase(phase, self.config, self.folder.checkpoint, start)
