@@ -4,11 +4,11 @@ Every process holds all weights and looks at other frames of the same step; grad
 optimiser takes them, so weights, moments and averages stay equal without being sent. Only the leader writes anything.
 """
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,18 +33,19 @@ WAITING = timedelta(minutes=30)
 """How long a process waits in a step for the others, such as for a leader that writes a checkpoint to a slow disk."""
 SEED_STRIDE = 0x9E3779B9
 """Between the seeds of neighbouring ranks, so that kernels that count their draws alike draw other rays in each process."""
-_SPOKEN = "r2talker failure"
+_SPOKEN, _HERE, _DONE = "r2talker failure", "r2talker here", "r2talker done"
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of one run. rank: this one's number below `size`; the leader's is 0.
+    """The processes of one run. rank: this one's number below `size`; the leader's is 0. store: where they leave each other notes.
 
     R2TalkerError from any exchange when another process is gone.
     """
 
     rank: int = 0
     size: int = 1
+    store: "Store | None" = field(default=None, compare=False, repr=False)
 
     @property
     def leads(self) -> bool:
@@ -89,9 +90,20 @@ class Team:
 
     def part(self) -> None:
         """Wait for the others and let go of them: whatever comes after is the leader's alone."""
-        if self.size > 1:
-            self._exchange(dist.barrier)
+        if self.size > 1 and dist.is_initialized():
+            # Not by `dist.barrier`: who leaves it first closes connections that others may still read their last sum from.
+            self._exchange(self._await_others)
             dist.destroy_process_group()
+
+    def _await_others(self) -> None:
+        if self.store is None:
+            return
+        if dist.get_backend() == "nccl":
+            torch.cuda.synchronize()
+        self.store.set(f"{_DONE} {self.rank}", "yes")
+        # A leader may keep the store itself, and be gone with it as soon as it has seen everybody.
+        with contextlib.suppress(*() if self.leads else (RuntimeError,)):
+            self.store.wait([f"{_DONE} {rank}" for rank in range(self.size)], WAITING)
 
     def _exchange(self, work: Callable[[], object]) -> None:
         try:
@@ -106,7 +118,7 @@ class Team:
 ALONE = Team()
 
 
-@contextmanager
+@contextlib.contextmanager
 def joined_team(device: str, *, joining: timedelta = JOINING, waiting: timedelta = WAITING) -> Iterator[Team]:
     """The team that this process belongs to while the block runs: ALONE unless `torchrun` says otherwise.
 
@@ -121,7 +133,9 @@ def joined_team(device: str, *, joining: timedelta = JOINING, waiting: timedelta
     _own_device(device, place)
     store = _meet(place, joining)
     try:
-        yield _form(place, store, device, waiting)
+        team = _form(place, store, device, waiting)
+        yield team
+        team.part()
     except BaseException as error:
         first = _first_to_fail(store)
         # NCCL might wait here for an exchange that will never be; the end of the process lets go of it.
@@ -130,8 +144,6 @@ def joined_team(device: str, *, joining: timedelta = JOINING, waiting: timedelta
         if first or not isinstance(error, R2TalkerError | KeyboardInterrupt):
             raise
         raise SystemExit(2 if isinstance(error, R2TalkerError) else 128 + signal.SIGINT) from None
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 @dataclass(frozen=True)
@@ -189,8 +201,8 @@ def _meet(place: Place, joining: timedelta) -> "Store":
     try:
         store, _, _ = next(iter(rendezvous("env://", timeout=joining)))
         # Everybody must be there before anything is done: nobody should train towards a process that never came.
-        store.set(f"r2talker here {place.rank}", "yes")
-        store.wait([f"r2talker here {rank}" for rank in range(place.size)], joining)
+        store.set(f"{_HERE} {place.rank}", "yes")
+        store.wait([f"{_HERE} {rank}" for rank in range(place.size)], joining)
     except (RuntimeError, ValueError) as error:
         raise R2TalkerError(
             f"process {place.rank + 1} of {place.size} met no others at {place.address} ({_first_line(error)}); "
@@ -216,7 +228,7 @@ def _form(place: Place, store: "Store", device: str, waiting: timedelta) -> Team
         raise R2TalkerError(
             f"process {place.rank + 1} of {place.size} cannot talk to the others ({_first_line(error)})"
         ) from error
-    return Team(place.rank, place.size)
+    return Team(place.rank, place.size, store)
 
 
 def _first_to_fail(store: "Store") -> bool:

@@ -117,14 +117,16 @@ def test_interrupted_the_team_ends_as_if_it_had_not_been(dataset: DatasetFolder,
     assert torchrun_worker("avatar", str(dataset.root), str(folder), "head").codes != [0]
     assert not AvatarFolder(folder).info.exists()
     assert read_position(RunFolder(folder / "training").checkpoint) == Position(ANY, "head", 20)
-    assert torchrun_worker("avatar", str(dataset.root), str(folder)).codes == [0]
+    ended = torchrun_worker("avatar", str(dataset.root), str(folder))
+    assert ended.codes == [0], ended.lines
     ours, theirs = weights(folder), weights(alone)
     for name in theirs:
         assert_close(ours[name], theirs[name], "summed by two processes")
 
 
 def test_processes_hold_the_same_and_fit_as_one_does(tmp_path: Path) -> None:
-    assert torchrun_worker("regression", str(tmp_path)).codes == [0]
+    ended = torchrun_worker("regression", str(tmp_path))
+    assert ended.codes == [0], ended.lines
     first, second = left_by(tmp_path)
     assert differing(first, second) == set()
     stepper, phase = fit(ALONE)
