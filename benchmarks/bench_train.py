@@ -28,6 +28,7 @@ from r2talker.ops.cuda.kernels import missing
 from r2talker.render.config import RenderSettings
 from r2talker.render.frame import render_frame
 from r2talker.render.rays import trace_rays
+from r2talker.train.arithmetic import PLAIN, Arithmetic
 from r2talker.train.config import TrainConfig
 from r2talker.train.losses import binary_entropy, squared_error
 from r2talker.train.phase import learning_rate, make_optimizer
@@ -79,6 +80,7 @@ class PlainEngine:
     occupancy_cells: int = 1 << 21
     config: TrainConfig = field(default_factory=TrainConfig)
     settings: RenderSettings = field(default_factory=RenderSettings)
+    arithmetic: Arithmetic = PLAIN
 
     def __post_init__(self) -> None:
         occupancy = self.model.occupancy
@@ -105,7 +107,12 @@ class PlainEngine:
         for slot, group in zip(self.optimizer.param_groups, self.groups, strict=True):
             slot["lr"] = learning_rate(group.rate, step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        self._loss(frame, generator).backward()
+        scale = self.arithmetic.loss_scale
+        (self._loss(frame, generator) * scale).backward()
+        if scale != 1:
+            for parameter in (p for group in self.groups for p in group.parameters):
+                if parameter.grad is not None:
+                    parameter.grad.div_(scale).nan_to_num_(0.0, 0.0, 0.0)
         self.optimizer.step()
 
     def _loss(self, frame: int, generator: torch.Generator) -> torch.Tensor:
@@ -116,7 +123,7 @@ class PlainEngine:
         behind = clip.background.reshape(-1, 3)[pixels].float() / 255
         rays = generate_rays(clip.camera(frame), pixels)
         head, occupancy = self.model.head, self.model.occupancy
-        traced = trace_rays(head, occupancy, rays, self._code(frame), behind, self.settings, noise=noise)
+        traced = trace_rays(self.arithmetic.head(head), occupancy, rays, self._code(frame), behind, self.settings, noise=noise)
         return squared_error(traced.rgb, truth) + self.config.entropy * binary_entropy(traced.opacity)
 
     def _code(self, frame: int) -> FrameCode:

@@ -12,6 +12,7 @@ from r2talker.ops.train_head.cuda import ClipTensors, Losses
 from r2talker.render.config import RenderSettings
 from r2talker.train.config import TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule
+from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
 from r2talker.train.recombine import exchange
 from r2talker.train.sampling import frame_of_step
 
@@ -22,16 +23,20 @@ MARGIN = 25
 
 
 class FusedEngine:
-    """See `benchmarks.bench_train.Engine`; readings are of the averaged weights, which are what a run would save."""
+    """See `benchmarks.bench_train.Engine`; readings are of the averaged weights, which are what a run would save.
 
-    def __init__(self, model: TalkingHead, clip: Clip, steps: int, rays: int, frames_per_step: int) -> None:
+    rays, frames_per_step: of a step, shared by the processes of `team`.
+    """
+
+    def __init__(self, model: TalkingHead, clip: Clip, steps: int, rays: int, frames_per_step: int, team: Team = ALONE) -> None:
         config, settings = TrainConfig(), RenderSettings()
         self.model, self.device = model, clip.background.device
         model.occupancy.restrict(head_hull(clip, model.occupancy.centres(), settings))
         windows = clip.windows(model.method).contiguous()
         model.head.contract.start(windows[list(TRAIN)])
         shares = config.sampling
-        losses = Losses(config.entropy, config.ambient, config.seed, steps)
+        losses = Losses(config.entropy, config.ambient, config.seed + SEED_STRIDE * team.rank, steps)
+        places = list(team.places(frames_per_step))
         schedule = HeadSchedule(
             steps, rays // frames_per_step, config.ema_share * steps, config.occupancy_interval, warmup=config.warmup
         )
@@ -41,13 +46,13 @@ class FusedEngine:
             plate=clip.background,
             views=view_words(clip.c2w, clip.camera(0)).contiguous(),
             regions=_regions(clip),
-            schedule=_schedule(steps, frames_per_step, config.seed, self.device),
-            shares=torch.tensor([[shares.anywhere, shares.lips, 0.0]] * frames_per_step, device=self.device),
+            schedule=_schedule(steps, frames_per_step, config.seed, self.device)[:, places].contiguous(),
+            shares=torch.tensor([[shares.anywhere, shares.lips, 0.0]] * len(places), device=self.device),
         )
-        nothing = exchange(["face"] * frames_per_step, model.method.drive, self.device)
+        nothing = exchange(["face"] * len(places), model.method.drive, self.device)
         groups = model.head_groups(config.grid_rate, NET_RATE)
         self.fused = FusedHead(
-            model.head, model.occupancy, groups, tensors, windows, clip.eye, nothing, losses, schedule, settings
+            model.head, model.occupancy, groups, tensors, windows, clip.eye, nothing, losses, schedule, settings, team
         )
         self._raw: Tensor | None = None
 

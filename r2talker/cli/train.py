@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from r2talker.cli.arguments import METHOD_HELP, parse
 from r2talker.cli.progress import ProgressDisplay
+from r2talker.errors import R2TalkerError
 from r2talker.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """Train an avatar: landmark generator, head, lips, torso; an interrupted run goes on where it stopped."""
+    """Train an avatar: landmark generator, head, lips, torso; an interrupted run goes on where it stopped.
+
+    With several GPUs: torchrun --nproc-per-node 2 -m r2talker train METHOD DATASET AVATAR.
+    """
 
     method: Annotated[Positional[str], arg(help=METHOD_HELP)]
     dataset: Positional[Path]
@@ -36,14 +40,23 @@ def main(arguments: Sequence[str]) -> None:
     """Run the verb."""
     args = parse(TrainArguments, "train", arguments)
     from r2talker.evaluate.held_out import evaluate_avatar
+    from r2talker.progress import Silent
     from r2talker.train.motion_start import start_settings
+    from r2talker.train.parallel import joined_team
     from r2talker.train.run import train_avatar
 
     motion = start_settings(args.motion_start)
     with ExitStack() as stack:
+        team = stack.enter_context(joined_team(args.train.device))
+        if args.live and team.size > 1:
+            raise R2TalkerError(
+                "--live shows, pauses and resets a run of one process; leave it out where several train together"
+            )
         watcher = stack.enter_context(_page(args.avatar.name)) if args.live else None
-        progress = stack.enter_context(ProgressDisplay())
-        report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress, watcher)
+        progress = stack.enter_context(ProgressDisplay()) if team.leads else Silent()
+        report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress, watcher, team)
+        if not team.leads:
+            return
         scores = evaluate_avatar(args.avatar, args.dataset, progress=progress)
     state = "is finished already" if report.current else f"trained in {report.seconds:.0f} s"
     print(f"{args.avatar} {state}\n{scores.summary()}")

@@ -29,9 +29,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "samples inputs"], film: Film | None = None) -> Float[Tensor, "samples outputs"]:
         *hidden, last = self.layers
+        kind = x.dtype
         for index, layer in enumerate(hidden):
             x = layer(x)
             if film is not None:
                 x = torch.addcmul(film.shift[index], x, 1 + film.scale[index])
             x = torch.relu_(x)
-        return last(x)
+        # Under autocast the layers compute in halves; what reads their answer, grids above all, wants no less than it gave.
+        return last(x).to(kind)

@@ -1,5 +1,6 @@
 """Rays through the head: compositing with gradients for training, with early termination for pictures."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from r2talker.model.head import FrameCode, Head
+from r2talker.model.head import FrameCode, Head, Radiance
 from r2talker.model.occupancy import GRID_SIZE, OccupancyGrid
 from r2talker.ops.composite.op import RayState, accumulate, composite
 from r2talker.ops.march_rays.op import march_rays
@@ -37,7 +38,7 @@ class TracedRays:
 
 
 def trace_rays(
-    head: Head,
+    head: Callable[..., Radiance],
     occupancy: OccupancyGrid,
     rays: Rays,
     frame: FrameCode,
@@ -46,7 +47,10 @@ def trace_rays(
     *,
     noise: Float[Tensor, " rays"] | None = None,
 ) -> TracedRays:
-    """Differentiable rendering of all samples (upstream.md 5.3, 5.4, 5.6). noise: [N] in [0, 1), offset of the first step."""
+    """Differentiable rendering of all samples (upstream.md 5.3, 5.4, 5.6). noise: [N] in [0, 1), offset of the first step.
+
+    head: a `Head`, or what evaluates one: called as that is.
+    """
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
     samples = _march(occupancy, rays, bounds, settings, noise)
     radiance = head(samples.positions, samples.directions, frame)

@@ -49,7 +49,8 @@ class TrainConfig:
     rays: int | None = None
     """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 16384 on a GPU."""
     frames_per_step: int | None = None
-    """Frames that a step of the head looks at, which share its rays; by default 8 on a GPU. A CPU looks at one."""
+    """Frames that a step looks at, which share its rays; by default 8 with a GPU's kernels (the torso: one) and 1 elsewhere, and at least
+    one for each process."""
     grid_rate: float = 1e-2
     """Learning rate of the grids at the start; it falls to a tenth."""
     net_rate: float | None = None
@@ -92,6 +93,11 @@ class TrainConfig:
     """Seed of initial weights and of everything drawn during training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a CUDA device when there is one."""
+    precision: Literal["auto", "single", "mixed"] = "auto"
+    """Of the networks' products: mixed computes in halves and keeps weights in single precision (GPUs only), single never does,
+    which rules out the fast kernels; auto is mixed on a GPU."""
+    deterministic: bool = False
+    """Let two runs end in the same bytes. On a GPU this gives up the fast kernels, which add in any order; a CPU always does it."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints, from which an interrupted run goes on."""
     preview_seconds: float = 30.0

@@ -11,6 +11,7 @@ from r2talker.model.parameters import ParameterGroup
 from r2talker.ops.adam.cuda import PARTS, FlatAdam, Range
 from r2talker.ops.cuda.kernels import load_kernels
 from r2talker.train.averaging import PERIOD, decay_of
+from r2talker.train.parallel import Team
 
 ALIGNMENT = 4
 """Numbers that kernels handle at once; every parameter starts at a multiple."""
@@ -137,11 +138,31 @@ class Graphs:
             for tensor, value in zip(self._changing(), kept, strict=True):
                 tensor.copy_(value)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # Threads that look after NCCL may ask for its events meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 work()
         finally:
             torch.set_float32_matmul_precision(precision)
         return graph
+
+
+def take_step(graphs: Graphs, weights: FlatWeights, team: Team, pull: Callable[[], None]) -> None:
+    """One step: `pull` adds up gradients, those of all processes are summed, the optimiser takes them.
+
+    Alone it is a single graph; with others the sum stands between two, in the same stream.
+    """
+    if team.size == 1:
+        graphs.run("step", lambda: _pull_and_update(weights, pull))
+        return
+    graphs.run("pull", pull)
+    team.sum(weights.adam.gradients)
+    graphs.run("update", weights.adam.update)
+
+
+def _pull_and_update(weights: FlatWeights, pull: Callable[[], None]) -> None:
+    pull()
+    with torch.no_grad():
+        weights.adam.update()
 
 
 def decaying_rates(steps: int, device: torch.device, *, warmup: int = 0) -> Float[Tensor, " steps"]:

@@ -20,9 +20,10 @@ from r2talker.ops.train_head.cuda import CELLS, PARTS, ClipTensors, HalfTables, 
 from r2talker.render.config import RenderSettings
 from r2talker.render.networks import networks
 from r2talker.render.rays import marching_rules
-from r2talker.train.flat import FlatWeights, Graphs, decaying_rates
+from r2talker.train.flat import FlatWeights, Graphs, decaying_rates, take_step
 from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, patch_loss
+from r2talker.train.parallel import ALONE, Team
 from r2talker.train.recombine import Exchange
 
 SIDE = 128
@@ -56,7 +57,8 @@ class FusedHead:
     """Trains `head` on a clip.
 
     A `Stepper`. windows: [frames, W, ...] and eye: [frames] what drives every frame; exchange: what a step's frames take
-    from others, drawn anew. Cells that `occupancy` calls possible may become occupied.
+    from others, drawn anew. Cells that `occupancy` calls possible may become occupied. team: processes that train it together;
+    `clip.schedule` and `exchange` are of this one's frames only.
     """
 
     log_period = 200
@@ -73,8 +75,9 @@ class FusedHead:
         losses: Losses,
         schedule: HeadSchedule,
         settings: RenderSettings,
+        team: Team = ALONE,
     ) -> None:
-        self.head, self.occupancy, self.clip, self.schedule = head, occupancy, clip, schedule
+        self.head, self.occupancy, self.clip, self.schedule, self.team = head, occupancy, clip, schedule, team
         self.windows, self.eye, self.exchange = windows, eye, exchange
         self.device = device = clip.plate.device
         tables = [head.position_grid.embeddings]
@@ -104,8 +107,8 @@ class FusedHead:
         """Take so many steps; returns before the device has done them."""
         for _ in range(steps):
             if self.done % self.schedule.occupancy_interval == 0:
-                self._graphs.run("refresh", self._refresh)
-            self._graphs.run("step", self._step)
+                self._refresh_for_all()
+            take_step(self._graphs, self.weights, self.team, self._pull)
             self.done += 1
             self.weights.take_average(self.done)
 
@@ -190,6 +193,12 @@ class FusedHead:
         self.step.fold(self.head.contract.encode(self.windows.index_select(0, frames)), self.eye.index_select(0, frames))
         self.step.refresh(self.density, self.cells)
 
+    def _refresh_for_all(self) -> None:
+        """The leader's occupancy grid is everybody's, so that all march alike."""
+        if self.team.leads:
+            self._graphs.run("refresh", self._refresh)
+        self.team.follow([self.density, self.bits])
+
     def _let_levels_in(self) -> None:
         """Those of the landmark grid; the kernels know about the position grid's."""
         let_levels_in(
@@ -206,7 +215,7 @@ class FusedHead:
             window = window + self.schedule.noise * torch.randn_like(window)
         return window, eye
 
-    def _step(self) -> None:
+    def _pull(self) -> None:
         window, eye = self._driving()
         self._let_levels_in()
         code = self.head.contract.encode(window)
@@ -218,8 +227,6 @@ class FusedHead:
         with torch.no_grad():
             self.step.backward(drive, eye, pulls)
         code.backward(self.step.gradients.code)
-        with torch.no_grad():
-            self.weights.adam.update()
 
     def _pulls_of_patches(self, patches: PatchLoss) -> Tensor:
         """Gradient of the patches' loss, summed over rays, with respect to the rays' colours."""

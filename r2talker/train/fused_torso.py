@@ -12,8 +12,9 @@ from r2talker.data.dataset import torso_over_background
 from r2talker.model.occupancy import TorsoOccupancy
 from r2talker.model.parameters import ParameterGroup
 from r2talker.model.torso import Torso
-from r2talker.train.flat import FlatWeights, Graphs, decaying_rates
+from r2talker.train.flat import FlatWeights, Graphs, decaying_rates, take_step
 from r2talker.train.losses import binary_entropy, squared_error
+from r2talker.train.parallel import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class TorsoClip:
 
 
 class FusedTorso:
-    """Trains `torso` and its occupancy, as a `Stepper`; `entropy` weighs the opacity entropy, `opacity` the squared error of alpha."""
+    """Trains `torso` and its occupancy, as a `Stepper`; `entropy` weighs the opacity entropy, `opacity` the squared error of alpha.
+
+    team: processes that train it together; `clip.schedule` holds this one's frames only, `pixels` is its share of a step's.
+    """
 
     log_period = 200
 
@@ -50,7 +54,9 @@ class FusedTorso:
         interval: int,
         entropy: float,
         opacity: float,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.torso, self.occupancy, self.clip, self.pixels, self.interval = torso, occupancy, clip, pixels, interval
         self.entropy, self.opacity = entropy, opacity
         device = clip.plate.device
@@ -64,8 +70,8 @@ class FusedTorso:
         """Take so many steps; returns before the device has done them."""
         for _ in range(steps):
             if self.done % self.interval == 0:
-                self._graphs.run("refresh", self._refresh)
-            self._graphs.run("step", self._step)
+                self._refresh_for_all()
+            take_step(self._graphs, self.weights, self.team, self._pull)
             self.done += 1
             self.weights.take_average(self.done)
 
@@ -108,6 +114,12 @@ class FusedTorso:
         individual = self.torso.individual_codes.index_select(0, frame)[0]
         self.occupancy.update(self.torso, self.clip.poses.index_select(0, frame)[0], individual, None)
 
+    def _refresh_for_all(self) -> None:
+        """The leader's occupancy is everybody's."""
+        if self.team.leads:
+            self._graphs.run("refresh", self._refresh)
+        self.team.follow([self.occupancy.alpha, self.occupancy.mean])
+
     def _draw(self) -> Tensor:
         """Flat numbers of the step's pixels."""
         clip, inside = self.clip, int(self.pixels * self.clip.share)
@@ -116,7 +128,7 @@ class FusedTorso:
         anywhere = (u[inside:] * len(clip.plate)).long().clamp(max=len(clip.plate) - 1)
         return torch.cat([within.long(), anywhere])
 
-    def _step(self) -> None:
+    def _pull(self) -> None:
         clip, frame = self.clip, self._frame()
         pixels = self._draw()
         size = len(clip.plate)
@@ -130,4 +142,3 @@ class FusedTorso:
         (error + self.opacity * alpha + self.entropy * binary_entropy(out.alpha)).backward()
         with torch.no_grad():
             self.losses.copy_(torch.stack([error, alpha]))
-            self.weights.adam.update()

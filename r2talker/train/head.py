@@ -1,4 +1,4 @@
-"""The head phase: rays of one training frame per step, over the true torso (upstream.md 6.2)."""
+"""The head phase: rays of the training frames of a step, over the true torso (upstream.md 6.2)."""
 
 from dataclasses import dataclass, replace
 
@@ -15,10 +15,12 @@ from r2talker.ops.render_head.cuda import view_words
 from r2talker.ops.train_head.cuda import ClipTensors, Losses
 from r2talker.render.config import RenderSettings
 from r2talker.render.rays import render_rays, trace_rays
+from r2talker.train.arithmetic import PLAIN, Arithmetic
 from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
 from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
+from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
 from r2talker.train.phase import StepLoss, Stepper
 from r2talker.train.recombine import Role, exchange, role_of, sampling_of
 from r2talker.train.sampling import FrameRegions, frame_of_step, sample_patches, sample_pixels, step_generator
@@ -40,9 +42,9 @@ class Conditions:
 class HeadPhase:
     """Trains `model.head` on the training split; `order` lists the frames of an epoch, shuffled anew in each.
 
-    patches: rays fill square patches, which are judged as such; the `lips` phase. net_rate: of the networks at the start; rate: factor
-    on all learning rates. sampling: where
-    rays go. frames_per_step counts where kernels run; elsewhere a step looks at one frame.
+    rays: per step, shared by its `frames_per_step` frames, which the processes of `team` share. patches: rays fill square patches,
+    which are judged as such; the `lips` phase. net_rate: of the networks at the start; rate: factor on all learning rates. sampling:
+    where rays go.
     """
 
     model: TalkingHead
@@ -61,6 +63,8 @@ class HeadPhase:
     net_rate: float
     patches: PatchLoss | None = None
     rate: float = 1.0
+    arithmetic: Arithmetic = PLAIN
+    team: Team = ALONE
     name: str = "head"
 
     @property
@@ -68,10 +72,10 @@ class HeadPhase:
         return self.pictures.background.device
 
     def stepper(self, config: TrainConfig) -> Stepper:
-        """Fused kernels where they can run; there a step looks at several frames."""
-        if fused_trains(self.model.head, self.device):
+        """Fused kernels where they can run and may."""
+        if self.arithmetic.fused and fused_trains(self.model.head, self.device):
             return self._fused()
-        return GradientStepper(self, config)
+        return GradientStepper(self, config, self.team, self.arithmetic.loss_scale)
 
     def groups(self) -> list[ParameterGroup]:
         return self.model.head_groups(self.config.grid_rate * self.rate, self.net_rate * self.rate)
@@ -99,11 +103,16 @@ class HeadPhase:
                 generator = step_generator(self.config.seed + 1, step, self.device)
                 self.model.occupancy.update(self.model.head, code, generator, most=self.occupancy_cells)
 
-    def loss(self, step: int) -> StepLoss:
-        generator = step_generator(self.config.seed, step, self.device)
-        frame = self.order[frame_of_step(len(self.order), self.config.seed, step)]
+    @property
+    def rays_per_frame(self) -> int:
+        """Rays that a step draws from each of its frames."""
+        return max(1, self.rays // self.frames_per_step)
+
+    def loss(self, turn: int) -> StepLoss:
+        generator = step_generator(self.config.seed, turn, self.device)
+        frame = self.order[frame_of_step(len(self.order), self.config.seed, turn)]
         size = self.pictures.size
-        role = role_of(step, self.config.recombine)
+        role = role_of(turn, self.config.recombine)
         pixels = self._draw(frame, sampling_of(role, self.sampling), generator)
         camera = self.dataset.camera(frame, size)
         rays = generate_rays(camera, pixels)
@@ -113,14 +122,15 @@ class HeadPhase:
             self.pictures.torso[row].reshape(-1, 4)[pixels], self.pictures.background.reshape(-1, 3)[pixels]
         )
         noise = torch.rand(len(pixels), generator=generator, device=self.device)
-        code = self._code(frame, role, generator)
-        traced = trace_rays(self.model.head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
+        code, head = self._code(frame, role, generator), self.arithmetic.head(self.model.head)
+        traced = trace_rays(head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
         error = squared_error(traced.rgb, truth)
         asked = error if self.patches is None else patch_loss(traced.rgb, truth, self.patches)
         entropy = binary_entropy(traced.opacity)
         outside = ~self.regions[frame].face.contains(pixels // size, pixels % size)
         ambient = torch.mean(traced.ambient * outside)
-        total = asked + self.config.entropy * entropy + self.config.ambient * (step / self.steps) * ambient
+        done = turn // self.frames_per_step / self.steps
+        total = asked + self.config.entropy * entropy + self.config.ambient * done * ambient
         return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "entropy": entropy})
 
     def _code(self, frame: int, role: Role, generator: torch.Generator) -> FrameCode:
@@ -135,16 +145,15 @@ class HeadPhase:
         """The pixels of a step."""
         regions, size = self.regions[frame], self.pictures.size
         if self.patches is None:
-            return sample_pixels(regions, size, self.rays, sampling, generator)
-        count = max(1, self.rays // self.patches.side**2)
+            return sample_pixels(regions, size, self.rays_per_frame, sampling, generator)
+        count = max(1, self.rays_per_frame // self.patches.side**2)
         return sample_patches(regions, size, count, self.patches.side, sampling, generator)
 
     def _fused(self) -> FusedHead:
         config, frames = self.config, len(self.dataset.train)
-        slots = self.frames_per_step
         schedule = HeadSchedule(
             self.steps,
-            max(1, self.rays // slots),
+            self.rays_per_frame,
             config.ema_share * self.steps,
             config.occupancy_interval,
             config.landmark_noise if self.model.drives_landmarks else 0.0,
@@ -152,28 +161,32 @@ class HeadPhase:
             self.patches,
         )
         side = 0 if self.patches is None else self.patches.side
-        losses = Losses(
-            config.entropy, config.ambient, config.seed, self.steps, config.coarse_levels, self.unlock_steps, patch=side
-        )
-        roles = [role_of(slot, config.recombine) for slot in range(slots)]
+        # Kernels count the rays of their own frames, so every process draws by a seed of its own.
+        seed = config.seed + SEED_STRIDE * self.team.rank
+        losses = Losses(config.entropy, config.ambient, seed, self.steps, config.coarse_levels, self.unlock_steps, patch=side)
+        places = self.team.places(self.frames_per_step)
+        roles = [role_of(place, config.recombine) for place in places]
         return FusedHead(
             self.model.head,
             self.model.occupancy,
             self.groups(),
-            self._clip(roles),
+            self._clip(roles, places),
             self.conditions.windows[:frames].contiguous(),
             self.conditions.eye[:frames].contiguous(),
             exchange(roles, self.model.method.drive, self.device),
             losses,
             schedule,
             self.settings,
+            self.team,
         )
 
-    def _clip(self, roles: list[Role]) -> ClipTensors:
-        """The training frames as the kernels read them; pictures of training frames come first, in order."""
-        slots, shares = len(roles), [sampling_of(role, self.sampling) for role in roles]
+    def _clip(self, roles: list[Role], places: range) -> ClipTensors:
+        """The training frames as the kernels read them, and the `places` of every step; pictures of training frames come first, in order."""
+        shares = [sampling_of(role, self.sampling) for role in roles]
         pictures, frames, device = self.pictures, len(self.dataset.train), self.device
+        slots = self.frames_per_step
         order = [self.order[frame_of_step(len(self.order), self.config.seed, k)] for k in range(self.steps * slots)]
+        schedule = torch.tensor(order, dtype=torch.int32, device=device).view(self.steps, slots)
         rectangles = [[region.rows_and_columns for region in (r.head, r.lips, r.eyes, r.face)] for r in self.regions]
         return ClipTensors(
             truth=pictures.truth[:frames].contiguous(),
@@ -181,7 +194,7 @@ class HeadPhase:
             plate=pictures.background.contiguous(),
             views=view_words(self.dataset.c2w[:frames].to(device), self.dataset.camera(0, pictures.size)).contiguous(),
             regions=torch.tensor(rectangles, dtype=torch.int32, device=device),
-            schedule=torch.tensor(order, dtype=torch.int32, device=device).view(self.steps, slots),
+            schedule=schedule[:, list(places)].contiguous(),
             shares=torch.tensor([[s.anywhere, s.lips, s.eyes] for s in shares], device=device),
         )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from r2talker.train.config import TrainConfig
 
 FRAMES_PER_STEP = 8
+"""Where fused kernels run; elsewhere a process looks at one frame."""
 CPU_CELLS, ALL_CELLS = 25000, 128**3
 """Occupancy cells evaluated per update: on a CPU they cost as much as a step, on a GPU nothing."""
 GENERATOR_SHARE = 1 / 6
@@ -53,7 +54,6 @@ class Amounts:
     lips_steps: int
     torso_steps: int
     rays: int
-    frames_per_step: int
     occupancy_cells: int
     net_rate: float
     table: int
@@ -68,7 +68,6 @@ def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
         lips_steps=preset.lips_steps if config.lips_steps is None else config.lips_steps,
         torso_steps=config.torso_steps or preset.torso_steps,
         rays=config.rays or preset.rays,
-        frames_per_step=config.frames_per_step or FRAMES_PER_STEP,
         occupancy_cells=config.occupancy_cells or (ALL_CELLS if gpu else CPU_CELLS),
         net_rate=preset.net_rate if config.net_rate is None else config.net_rate,
         table=config.table or preset.table,

@@ -20,6 +20,7 @@ from r2talker.train.config import TrainConfig
 from r2talker.train.diary import RunFolder
 from r2talker.train.motion_config import MotionTrainingConfig
 from r2talker.train.pace import Stopwatch
+from r2talker.train.parallel import ALONE, Team
 from r2talker.train.phase import Watcher
 from r2talker.train.trainer import Trainer
 
@@ -41,25 +42,30 @@ def train_avatar(
     motion: MotionTrainingConfig | None = None,
     progress: Progress | None = None,
     watcher: Watcher | None = None,
+    team: Team = ALONE,
 ) -> TrainReport:
     """Train an avatar of `dataset` by `method` into the folder `avatar`, going on where an interrupted run stopped.
 
     Does nothing when the avatar is already finished with the same dataset and settings. R2TalkerError on bad input, and when the
-    folder holds an unfinished run or an avatar with other settings (unless `config.restart`).
+    folder holds an unfinished run or an avatar with other settings (unless `config.restart`). team: the processes that do it
+    together (`joined_team`), all of which call this alike; only its leader writes.
     """
     config, motion = config or TrainConfig(), motion or MotionTrainingConfig()
     stopwatch = Stopwatch()
     chosen, device = methods.get(method), choose_device(config.device)
     data = read_dataset(dataset)
     run, folder, progress = run_name(chosen, data, config, motion), AvatarFolder(avatar), progress or Silent()
-    if not _is_finished(folder, run, config.restart):
+    if not team.decide(lambda: _is_finished(folder, run, config.restart)):
         for note in data.notes:
             progress.begin("dataset", 1)
             progress.end(note)
-        for place in (folder.root, folder.training):
-            remove_partials(place)
-        trainer = Trainer(chosen, data, config, motion, device, RunFolder(folder.training), run, progress, stopwatch, watcher)
-        trainer.train().save(avatar)
+        if team.leads:
+            for place in (folder.root, folder.training):
+                remove_partials(place)
+        files = RunFolder(folder.training)
+        trained = Trainer(chosen, data, config, motion, device, files, run, progress, stopwatch, watcher, team).train()
+        if trained is not None:
+            trained.save(avatar)
         return TrainReport(avatar, stopwatch.seconds(), current=False)
     return TrainReport(avatar, stopwatch.seconds(), current=True)
 

@@ -90,9 +90,9 @@ def sample_patches(
     Their middles are pixels of a region drawn by the shares; patches that would stand out of the picture are moved inside.
     """
     everything = Region(0, size, 0, size)
-    rest = 1 - config.anywhere - config.lips - config.eyes
-    shares = torch.tensor([config.anywhere, config.lips, config.eyes, rest], device=generator.device)
-    drawn = torch.multinomial(shares, count, replacement=True, generator=generator)
+    # By thresholds: `multinomial` sums up its weights in any order on a GPU.
+    ends = torch.tensor([config.anywhere, config.lips, config.eyes]).cumsum(0).to(generator.device)
+    drawn = (torch.rand(count, 1, generator=generator, device=generator.device) >= ends).sum(dim=1)
     places = (everything, regions.lips, regions.eyes, regions.head)
     middles = torch.cat([pixels_inside(places[int(k)], 1, size, generator) for k in drawn])
     top, left = ((v - side // 2).clamp(0, size - side) for v in (middles // size, middles % size))

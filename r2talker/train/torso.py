@@ -1,4 +1,4 @@
-"""The torso phase: pixels of one training frame per step; the head takes no part in it."""
+"""The torso phase: pixels of the training frames of a step; the head takes no part in it."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,11 @@ from r2talker.model.talking_head import TalkingHead
 from r2talker.model.torso import Torso
 from r2talker.ops.camera_rays.op import background_coords, pose_vector
 from r2talker.ops.cuda.kernels import missing
+from r2talker.train.arithmetic import PLAIN, Arithmetic
 from r2talker.train.config import TrainConfig
 from r2talker.train.fused_torso import FusedTorso, TorsoClip
 from r2talker.train.losses import binary_entropy, squared_error
+from r2talker.train.parallel import ALONE, Team
 from r2talker.train.phase import StepLoss, Stepper
 from r2talker.train.sampling import frame_of_step, pixels_inside, step_generator
 from r2talker.train.stepper import GradientStepper
@@ -30,7 +32,10 @@ OPACITY_WEIGHT = 0.1
 
 @dataclass
 class TorsoPhase:
-    """Trains `model.torso` against the torso pictures of the training split, composited over the background."""
+    """Trains `model.torso` against the torso pictures of the training split, composited over the background.
+
+    rays: pixels per step, shared by its `frames_per_step` frames, which the processes of `team` share.
+    """
 
     model: TalkingHead
     dataset: Dataset
@@ -38,6 +43,9 @@ class TorsoPhase:
     config: TrainConfig
     steps: int
     rays: int
+    frames_per_step: int = 1
+    arithmetic: Arithmetic = PLAIN
+    team: Team = ALONE
     name: str = "torso"
 
     def __post_init__(self) -> None:
@@ -55,10 +63,10 @@ class TorsoPhase:
         return torso
 
     def stepper(self, config: TrainConfig) -> Stepper:
-        """Recorded graphs where kernels can run."""
-        if missing(self.coords.device) is None:
+        """Recorded graphs where kernels can run and may; there every process looks at one frame."""
+        if self.arithmetic.fused and missing(self.coords.device) is None:
             return self._fused()
-        return GradientStepper(self, config)
+        return GradientStepper(self, config, self.team, self.arithmetic.loss_scale)
 
     def groups(self) -> list[ParameterGroup]:
         rate = NET_RATE if self.config.net_rate is None else self.config.net_rate
@@ -70,15 +78,16 @@ class TorsoPhase:
             generator = step_generator(self.config.seed + 1, step, self.coords.device)
             self.model.torso_occupancy.update(self.torso, self.poses[frame], self.torso.individual_codes[frame], generator)
 
-    def loss(self, step: int) -> StepLoss:
-        generator = step_generator(self.config.seed, step, self.coords.device)
-        frame = self.order[frame_of_step(len(self.order), self.config.seed, step)]
+    def loss(self, turn: int) -> StepLoss:
+        generator = step_generator(self.config.seed, turn, self.coords.device)
+        frame = self.order[frame_of_step(len(self.order), self.config.seed, turn)]
         pixels = self._pixels(generator)
         row = self.pictures.index[frame]
         plate = self.pictures.background.reshape(-1, 3)[pixels]
         target = self.pictures.torso[row].reshape(-1, 4)[pixels]
         truth = torso_over_background(target, plate)
-        out = self.torso(self.coords[pixels], self.poses[frame], self.torso.individual_codes[frame])
+        torso = self.arithmetic.torso(self.torso)
+        out = torso(self.coords[pixels], self.poses[frame], self.torso.individual_codes[frame])
         blended = out.rgb * out.alpha + plate.float() / 255 * (1 - out.alpha)
         error = squared_error(blended, truth)
         opacity = squared_error(out.alpha, target[:, 3:].float() / 255)
@@ -100,7 +109,8 @@ class TorsoPhase:
         pictures, config, frames = self.pictures, self.config, len(self.dataset.train)
         size, device = pictures.size, self.coords.device
         rows, columns = torch.arange(self.region.top, self.region.bottom), torch.arange(self.region.left, self.region.right)
-        order = [self.order[frame_of_step(len(self.order), config.seed, step)] for step in range(self.steps)]
+        turns = range(self.team.rank, self.steps * self.team.size, self.team.size)
+        order = [self.order[frame_of_step(len(self.order), config.seed, turn)] for turn in turns]
         clip = TorsoClip(
             torso=pictures.torso[:frames].reshape(frames, size * size, 4),
             plate=pictures.background.reshape(-1, 3),
@@ -111,13 +121,13 @@ class TorsoPhase:
             share=TORSO_SHARE,
         )
         return FusedTorso(
-            self.torso, self.model.torso_occupancy, self.groups(), clip, steps=self.steps, pixels=self.rays,
+            self.torso, self.model.torso_occupancy, self.groups(), clip, steps=self.steps, pixels=max(1, self.rays // self.team.size),
             average_steps=config.ema_share * self.steps, interval=config.occupancy_interval, entropy=config.entropy,
-            opacity=OPACITY_WEIGHT,
+            opacity=OPACITY_WEIGHT, team=self.team,
         )  # fmt: skip
 
     def _pixels(self, generator: torch.Generator) -> Tensor:
-        size = self.pictures.size
-        inside = int(self.rays * TORSO_SHARE)
-        plan = ((self.region, inside), (Region(0, size, 0, size), self.rays - inside))
+        size, rays = self.pictures.size, max(1, self.rays // self.frames_per_step)
+        inside = int(rays * TORSO_SHARE)
+        plan = ((self.region, inside), (Region(0, size, 0, size), rays - inside))
         return torch.cat([pixels_inside(region, count, size, generator) for region, count in plan])

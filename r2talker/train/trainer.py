@@ -1,6 +1,7 @@
 """The phases of one training run, from the dataset's tensors to the avatar's."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +27,11 @@ from r2talker.model.torso import TorsoConfig, torso_grid
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
+from r2talker.train.arithmetic import Arithmetic, choose_arithmetic, in_one_order
 from r2talker.train.checkpoint import KeptMotion, Position, load_model, read_motion, read_position, save_motion
 from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.diary import Diary, RunFolder
+from r2talker.train.fused_head import fused_trains
 from r2talker.train.head import Conditions, HeadPhase
 from r2talker.train.history import History, read_history
 from r2talker.train.hull import head_hull
@@ -37,8 +40,9 @@ from r2talker.train.losses import PatchLoss
 from r2talker.train.motion import train_motion
 from r2talker.train.motion_config import MotionTrainingConfig
 from r2talker.train.pace import Pace, Stopwatch, phase_ends
+from r2talker.train.parallel import ALONE, Team, follow_phase
 from r2talker.train.phase import Phase, Watcher
-from r2talker.train.plan import CLOSING_SECONDS, GENERATOR_SHARE, MOST_CLOSING, settle
+from r2talker.train.plan import CLOSING_SECONDS, FRAMES_PER_STEP, GENERATOR_SHARE, MOST_CLOSING, settle
 from r2talker.train.sampling import frame_regions, rehearsal
 from r2talker.train.showing import MOST_SHOWN, Showing, shown_frames
 from r2talker.train.summary import Summary
@@ -67,7 +71,7 @@ class Entry:
 
 @dataclass
 class Trainer:
-    """One training run of one method on one dataset; `folder` holds its checkpoint, previews and log."""
+    """One training run of one method on one dataset; `folder` holds its checkpoint, previews and log, which `team`'s leader writes."""
 
     method: Method
     dataset: Dataset
@@ -79,16 +83,24 @@ class Trainer:
     progress: Progress
     stopwatch: Stopwatch
     watcher: Watcher | None = None
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
+        if self.team.size > 1 and self.config.time is not None:
+            raise R2TalkerError("--time goes by the clock of one process; leave it out where several train together")
         self.dataset = self.dataset.with_cameras_on(self.device)
         self.amounts = settle(self.config, self.dataset.info.size, gpu=self.device.type == "cuda")
 
-    def train(self) -> Avatar:
-        """Work through what is not done yet and return the avatar."""
+    def train(self) -> Avatar | None:
+        """Work through what is not done yet; returns the avatar to the team's leader, None to the others."""
+        arithmetic = choose_arithmetic(self.config, self.device)
+        with in_one_order(self.config.deterministic, self.device):
+            return self._train(arithmetic)
+
+    def _train(self, arithmetic: Arithmetic) -> Avatar | None:
         sound, position = self._sound(), read_position(self.folder.checkpoint)
         self.stopwatch.before = 0.0 if position is None else position.seconds
-        motion = self._motion(sound)
+        motion = self._motion(sound) if self.team.leads else None
         history = read_history(self.folder.history, position)
         history.generator = 0.0 if motion is None else motion.seconds
         pictures = self._pictures()
@@ -97,10 +109,25 @@ class Trainer:
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         conditions, unit = self._conditions()
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
+        entries = self._phases(model, pictures, conditions, arithmetic)
         if position is not None:
             load_model(self.folder.checkpoint, model)
-        write_json(self.folder.root / "settings.json", self._settings())
+        # Equal from the seed already, unless machines draw differently.
+        self.team.follow(model.state_dict().values())
+        if self.team.size > 1 and self.device.type == "cuda":
+            # What is drawn on the device, noise and the torso's pixels, is to be something else in each process.
+            torch.cuda.manual_seed(self.config.seed + self.team.rank)
+        if not self.team.leads:
+            self._follow(entries, position)
+            return None
         showing = Showing(model, self.dataset, pictures, conditions)
+        self._lead(entries, showing, position, history)
+        model.head.take_eye_unit(unit)
+        return self._avatar(model, None if motion is None else motion.model, pictures, history)
+
+    def _lead(self, entries: list[Entry], showing: Showing, position: Position | None, history: History) -> None:
+        """Train, and leave everything that people look at."""
+        write_json(self.folder.root / "settings.json", self._settings())
         summary = Summary(self.folder, self.method.name, self.dataset, self._settings(), str(self.device), history)
         # The page is there from the start; and what draws it is compiled before the end of a time budget, which has no time for it.
         summary.start(showing.pairs(1))
@@ -108,27 +135,39 @@ class Trainer:
         end = None if budget is None else budget - min(self._closing(showing), MOST_CLOSING * budget)
         with Diary(self.folder, history, summary.write) as diary:
             run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher)
-            self._train_phases(self._phases(model, pictures, conditions), run, position, end)
-        model.eval()
+            self._train_phases(entries, run, position, end)
+        self.team.part()
+        showing.model.eval()
         summary.finish(showing.pairs(), self.stopwatch.seconds())
-        model.head.take_eye_unit(unit)
-        return self._avatar(model, None if motion is None else motion.model, pictures, history)
 
-    def _train_phases(self, entries: list[Entry], run: Run, position: Position | None, end: float | None) -> None:
-        """Those that are not done yet; end: seconds of training when the last one has to be, or None."""
+    def _left(self, entries: list[Entry], position: Position | None) -> list[tuple[int, Position | None]]:
+        """Numbers of the entries that are not done yet, and where the run stands in each."""
         names = [entry.phase.name for entry in entries]
         if position is not None and position.phase not in names:
             raise R2TalkerError(
                 f"this run stopped in a phase that there is not on {self.device}; go on where it began, or --restart"
             )
         first = 0 if position is None else names.index(position.phase)
+        places = [position if position is not None and position.phase == name else None for name in names]
+        return [
+            (number, places[number])
+            for number in range(first, len(entries))
+            if (here := places[number]) is None or here.step < here.steps
+        ]
+
+    def _follow(self, entries: list[Entry], position: Position | None) -> None:
+        """The same steps as the leader's, and nothing else."""
+        for number, here in self._left(entries, position):
+            start = 0 if here is None else here.step
+            follow_phase(entries[number].phase, self.config, self.folder.checkpoint, start)
+        self.team.part()
+
+    def _train_phases(self, entries: list[Entry], run: Run, position: Position | None, end: float | None) -> None:
+        """Those that are not done yet; end: seconds of training when the last one has to be, or None."""
         shares, begin = [entry.share for entry in entries], run.diary.history.generator
         ends = None if end is None else phase_ends(shares, begin, end)
-        for number in range(first, len(entries)):
-            here = position if position is not None and position.phase == names[number] else None
-            if here is None or here.step < here.steps:
-                pace = None if ends is None else Pace(self.stopwatch, ends[number])
-                run_phase(entries[number].phase, run, here, pace)
+        for number, here in self._left(entries, position):
+            run_phase(entries[number].phase, run, here, None if ends is None else Pace(self.stopwatch, ends[number]))
 
     def _closing(self, showing: Showing) -> float:
         """Seconds that a time budget keeps for what follows the last step; pictures take as long as one takes now."""
@@ -173,15 +212,17 @@ class Trainer:
         torso = TorsoConfig(coarsened(torso_grid(), size), codes=info.train_frames)
         return ModelConfig(head, self.method.trained_grid, torso, width)
 
-    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions) -> list[Entry]:
+    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions, arithmetic: Arithmetic) -> list[Entry]:
         """The list, in order; every phase has its own loss and schedule."""
-        config, dataset, amounts = self.config, self.dataset, self.amounts
+        config, dataset, amounts, team = self.config, self.dataset, self.amounts, self.team
+        fused = arithmetic.fused and fused_trains(model.head, self.device)
         regions = [frame_regions(dataset, pictures, frame) for frame in dataset.train]
         head = HeadPhase(
             model, dataset, pictures, conditions, regions, RenderSettings(), config,
-            steps=amounts.head_steps, rays=amounts.rays, frames_per_step=amounts.frames_per_step,
+            steps=amounts.head_steps, rays=amounts.rays,
+            frames_per_step=team.frames(config.frames_per_step, FRAMES_PER_STEP if fused else 1),
             occupancy_cells=amounts.occupancy_cells, order=rehearsal(dataset), sampling=config.sampling,
-            net_rate=amounts.net_rate,
+            net_rate=amounts.net_rate, arithmetic=arithmetic, team=team,
         )  # fmt: skip
         lips = dataclasses.replace(
             head,
@@ -191,7 +232,10 @@ class Trainer:
             patches=PatchLoss(config.patch, config.structure, config.edges),
             rate=LIPS_RATE,
         )
-        torso = TorsoPhase(model, dataset, pictures, config, steps=amounts.torso_steps, rays=TORSO_RAYS * amounts.rays)
+        torso = TorsoPhase(
+            model, dataset, pictures, config, steps=amounts.torso_steps, rays=TORSO_RAYS * amounts.rays,
+            frames_per_step=team.frames(config.frames_per_step, 1), arithmetic=arithmetic, team=team,
+        )  # fmt: skip
         entries = [Entry(head, share=4), Entry(lips, share=1), Entry(torso, share=1)]
         return [entry for entry in entries if entry.phase.steps]
 
@@ -230,6 +274,8 @@ class Trainer:
             return kept
         data, budget = self.dataset, self.config.seconds
         most = self.motion.seconds if budget is None else min(self.motion.seconds, budget * GENERATOR_SHARE)
+        # However long its steps take here today.
+        most = math.inf if self.config.deterministic and budget is None else most
         config = dataclasses.replace(self.motion, seconds=most)
         model = train_motion(sound, data.displacements, len(data.train), config, self.progress, eye=data.eye)
         made = KeptMotion(model, self.stopwatch.seconds())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import bench_frame, bench_ops, bench_train, bench_video
+from benchmarks import bench_arithmetic, bench_frame, bench_ops, bench_train, bench_video
 from benchmarks.bench_train import Checkpoint, PlainEngine, checkpoint_rows, run
 from benchmarks.models import build_model
 from benchmarks.scene import Clip, make_clip
@@ -79,6 +79,7 @@ ONE_METHOD = ["--methods", "r2talker"]
 PROGRAMS: dict[str, tuple[Callable[[], None], list[str], str]] = {
     "frame": (bench_frame.main, ONE_METHOD, "r2talker, head + torso, renderer"),
     "train": (bench_train.main, [*ONE_METHOD, "--rays", "64"], "r2talker, plain, 64 rays, 20 steps"),
+    "arithmetic": (bench_arithmetic.main, [*ONE_METHOD, "--rays", "64"], "r2talker, plain, single, 64 rays"),
     "ops": (bench_ops.main, [], "grid_encode forward + backward"),
     "video": (bench_video.main, ["--stand-in", "1"], "40 frames, 32 x 32"),
     "video of a head": (bench_video.main, [], "40 frames, 32 x 32"),
@@ -102,9 +103,8 @@ def test_a_program_prints_its_table_last(
 
 def test_bare_machines_can_run_them() -> None:
     blocked = "\n".join(f"sys.modules[{name!r}] = None" for name in NOT_ON_A_BENCHMARK_MACHINE)
-    code = (
-        f"import sys\n{blocked}\nimport benchmarks.bench_frame, benchmarks.bench_train, benchmarks.bench_ops\nprint('imported')"
-    )
+    programs = ", ".join(f"benchmarks.bench_{name}" for name in ("frame", "train", "parallel", "arithmetic", "ops"))
+    code = f"import sys\n{blocked}\nimport {programs}\nprint('imported')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "imported\n", done.stderr[-1000:]
 

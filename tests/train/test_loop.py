@@ -43,6 +43,7 @@ class Regression:
 
     model: nn.Linear = field(default_factory=fresh_model)
     steps: int = STEPS
+    frames_per_step: int = 1
     name: str = "regression"
     prepared: list[int] = field(default_factory=list)
 
@@ -55,8 +56,8 @@ class Regression:
     def prepare(self, step: int) -> None:
         self.prepared.append(step)
 
-    def loss(self, step: int) -> StepLoss:
-        inputs = torch.randn(8, 3, generator=step_generator(1, step, torch.device("cpu")))
+    def loss(self, turn: int) -> StepLoss:
+        inputs = torch.randn(8, 3, generator=step_generator(1, turn, torch.device("cpu")))
         error = (self.model(inputs) - inputs[:, :2] * 2).square().mean()
         return StepLoss(error, {"error": error})
 

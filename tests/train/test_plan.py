@@ -28,7 +28,7 @@ def test_pictures_are_not_blown_up() -> None:
 @pytest.mark.parametrize("gpu", [False, True])
 def test_what_the_user_says_holds(quality: str, gpu: bool) -> None:
     said = {
-        "train_size": 77, "head_steps": 11, "lips_steps": 15, "torso_steps": 12, "rays": 13, "frames_per_step": 3, "occupancy_cells": 14,
+        "train_size": 77, "head_steps": 11, "lips_steps": 15, "torso_steps": 12, "rays": 13, "occupancy_cells": 14,
         "net_rate": 0.5, "table": 9,
     }  # fmt: skip
     assert settle(TrainConfig(quality=quality, lips_steps=0), 512, gpu=gpu).lips_steps == 0  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """Compositing on a table of rays by samples; gradients are left to autograd."""
 
+from itertools import accumulate
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,11 +23,18 @@ def weigh(
     width = int(counts.max()) if len(counts) else 0
     optical = sigma.new_zeros(len(counts), width + 1).index_put((ray, place + 1), sigma * delta)
     # The first column is empty, so a running sum up to column k holds what lies before sample k.
-    before = optical[:, :width].cumsum(dim=1) if width else optical
+    before = _running_sums(optical[:, :width]) if width else optical
     transmittance = torch.exp(-before[ray, place])
     processed = (transmittance.detach() >= threshold).to(sigma.dtype)
     alpha = -torch.expm1(-sigma * delta)
     return alpha * transmittance * processed, processed
+
+
+def _running_sums(values: Float[Tensor, "rays steps"]) -> Float[Tensor, "rays steps"]:
+    """Along each row; where deterministic algorithms are asked for, one column after the other, for want of such a `cumsum` on GPUs."""
+    if torch.are_deterministic_algorithms_enabled():
+        return torch.stack(list(accumulate(values.unbind(1))), dim=1)
+    return values.cumsum(dim=1)
 
 
 def add_up(

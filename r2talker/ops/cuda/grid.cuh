@@ -5,17 +5,21 @@
 //
 // A table entry holds ROWS rows of halves, so that neighbouring corners come with one load: 1: the row alone; 2: rows i and
 // i + 1; 4: rows i, i + 1, i + stride_y, i + stride_y + 1; wrapped already. Table rows of all levels lie one after the other.
+//
+// Of a hashed level neighbouring corners lie anywhere. POS_HASHED is 1 where the position grid has such levels; entries then hold
+// one row.
 
 struct Level {
   float scale;
   u32 stride_y, stride_z;  // 0 where the index ignores the coordinate
   u32 mask;                // size - 1 where the level wraps, else all ones
   u32 offset;              // first row
+  u32 hashed;              // rows are found by mixing the coordinates
 };
 
 __device__ __forceinline__ Level load_level(const u32* levels, int index) {
   const u32* p = levels + 8 * index;
-  Level level = {__uint_as_float(p[0]), p[1], p[2], p[3], p[4]};
+  Level level = {__uint_as_float(p[0]), p[1], p[2], p[3], p[4], p[5]};
   return level;
 }
 
@@ -80,6 +84,7 @@ template <>
 struct Table<2, 1> {
   typedef u32 Value;
   const u32* rows;
+  __device__ __forceinline__ Value row(u32 i) const { return load_u32(rows + i); }
   __device__ __forceinline__ Value plane(const Level& l, u32 i, u32 fx, u32 fy) const {
     u32 a = load_u32(rows + l.offset + (i & l.mask)), b = load_u32(rows + l.offset + ((i + 1) & l.mask));
     u32 c = load_u32(rows + l.offset + ((i + l.stride_y) & l.mask));
@@ -124,6 +129,28 @@ __device__ __forceinline__ typename Table<CHANNELS, ROWS>::Value encode_2d(
   return table.plane(level, i, half2_broadcast(fx), half2_broadcast(fy));
 }
 
+#if POS_HASHED
+// Row of a corner: by strides, or multiples of primes mixed by XOR (the first prime is 1).
+__device__ __forceinline__ u32 corner_row(const Level& level, u32 i, u32 j, u32 k) {
+  u32 row = level.hashed ? i ^ j * 2654435761u ^ k * 805459861u : i + j * level.stride_y + k * level.stride_z;
+  return level.offset + (row & level.mask);
+}
+
+template <int CHANNELS>
+__device__ __forceinline__ typename Table<CHANNELS, 1>::Value encode_3d(
+    Table<CHANNELS, 1> table, const Level& level, float x, float y, float z) {
+  float fx, fy, fz;
+  u32 i = cell_of(x, level.scale, fx), j = cell_of(y, level.scale, fy), k = cell_of(z, level.scale, fz);
+  u32 hx = half2_broadcast(fx), hy = half2_broadcast(fy);
+  typename Table<CHANNELS, 1>::Value planes[2];
+#pragma unroll
+  for (u32 d = 0; d < 2; ++d)
+    planes[d] =
+        mix(mix(table.row(corner_row(level, i, j, k + d)), table.row(corner_row(level, i + 1, j, k + d)), hx),
+            mix(table.row(corner_row(level, i, j + 1, k + d)), table.row(corner_row(level, i + 1, j + 1, k + d)), hx), hy);
+  return mix(planes[0], planes[1], half2_broadcast(fz));
+}
+#else
 template <int CHANNELS, int ROWS>
 __device__ __forceinline__ typename Table<CHANNELS, ROWS>::Value encode_3d(
     Table<CHANNELS, ROWS> table, const Level& level, float x, float y, float z) {
@@ -132,6 +159,7 @@ __device__ __forceinline__ typename Table<CHANNELS, ROWS>::Value encode_3d(
   u32 hx = half2_broadcast(fx), hy = half2_broadcast(fy);
   return mix(table.plane(level, i, hx, hy), table.plane(level, i + level.stride_z, hx, hy), half2_broadcast(fz));
 }
+#endif
 
 __device__ __forceinline__ void place(u32 (*a)[4], int group, int upper, Channels4 value) {
   a[group][upper] = value.low;

@@ -4,8 +4,8 @@
 // and the condition's code into biases. The geometry features meet no activation between density and colour network, so those
 // two matrices are one product, `joint` = colour[:, 16:80] geometry.
 //
-// Defined by the host: POS_LEVELS, POS_CHANNELS, POS_GROUPS, POS_DEEP (groups that use all coordinates), AMB_LEVELS (0 without an
-// ambient coordinate), AMB_GROUPS, EYE (0 or 1), FILM (0 or 1), CODE (width of the condition's code), INDIVIDUAL (width).
+// Defined by the host: POS_LEVELS, POS_CHANNELS, POS_GROUPS, POS_DEEP (groups that use all coordinates), POS_HASHED (0 or 1),
+// AMB_LEVELS (0 without an ambient coordinate), AMB_GROUPS, EYE (0 or 1), FILM (0 or 1), CODE (width of the condition's code), INDIVIDUAL (width).
 
 #define HIDDEN 64
 #define GEOMETRY 64

@@ -12,12 +12,20 @@ LANE_LEVELS = 4
 
 
 def supports(layout: GridLayout) -> bool:
-    """Whether the kernels can read this layout: 2D or 3D, tiled, levels that wrap a power of two in size, 2 or 4 channels."""
-    sizes, strides = layout.sizes, layout.strides
-    wraps = [sum(stride) * side >= size for stride, side, size in zip(strides, layout.resolutions, sizes, strict=True)]
-    powers = all(not wrap or size & (size - 1) == 0 for wrap, size in zip(wraps, sizes, strict=True))
-    hashed = any(layout.hashed(level) for level in range(layout.levels))
-    return layout.input_dim in (2, 3) and layout.channels in (2, 4) and powers and not hashed and layout.levels <= 16
+    """Whether the kernels can read this layout: 3D, or 2D and tiled, levels that wrap a power of two in size, 2 or 4 channels."""
+    powers = all(layout.sizes[level] & (layout.sizes[level] - 1) == 0 for level in range(layout.levels) if wraps(layout, level))
+    dims = layout.input_dim == 3 or (layout.input_dim == 2 and not hashes(layout))
+    return dims and layout.channels in (2, 4) and powers and layout.levels <= 16
+
+
+def hashes(layout: GridLayout) -> bool:
+    """Whether rows of any level are found by hashing."""
+    return any(layout.hashed(level) for level in range(layout.levels))
+
+
+def wraps(layout: GridLayout, level: int) -> bool:
+    """Whether row numbers of a level leave it before they are masked."""
+    return layout.hashed(level) or sum(layout.strides[level]) * layout.resolutions[level] >= layout.sizes[level]
 
 
 def group_count(layout: GridLayout) -> int:
@@ -28,12 +36,13 @@ def group_count(layout: GridLayout) -> int:
 
 def deep_groups(layout: GridLayout) -> int:
     """Groups with a level whose index uses the third coordinate; they come first."""
-    deep = sum(len(strides) == 3 for strides in layout.strides)
+    deep = sum(len(layout.strides[level]) == 3 or layout.hashed(level) for level in range(layout.levels))
     return -(-deep // LANE_LEVELS)
 
 
 def level_words(layout: GridLayout, device: torch.device) -> Int32[Tensor, "levels 8"]:
-    """`Level` of every level: scale (bits of a float), strides of the second and third coordinate, mask, first row; padded to groups.
+    """`Level` of every level: scale (bits of a float), strides of the second and third coordinate, mask, first row, whether it is
+    hashed; padded to groups.
 
     A level that pads a group reads row 0, and its columns have no weights.
     """
@@ -41,9 +50,9 @@ def level_words(layout: GridLayout, device: torch.device) -> Int32[Tensor, "leve
     scales = torch.tensor(layout.scales, dtype=torch.float32).view(torch.int32)
     for level in range(layout.levels):
         strides = [*layout.strides[level], 0, 0][1:3]
-        wraps = sum(layout.strides[level]) * layout.resolutions[level] >= layout.sizes[level]
-        mask = layout.sizes[level] - 1 if wraps else -1
-        words[level, :5] = torch.tensor([int(scales[level]), *strides, mask, layout.offsets[level]], dtype=torch.int32)
+        mask = layout.sizes[level] - 1 if wraps(layout, level) else -1
+        row = [int(scales[level]), *strides, mask, layout.offsets[level], int(layout.hashed(level))]
+        words[level, : len(row)] = torch.tensor(row, dtype=torch.int32)
     return words.to(device)
 
 
@@ -51,7 +60,10 @@ def pack_rows(table: Float[Tensor, "rows channels"], layout: GridLayout, pack: i
     """Entries of `pack` rows each, as halves: [rows, pack * channels].
 
     1: the row; 2: rows i and i + 1; 4: rows i, i + 1, i + stride_y, i + stride_y + 1, all inside their level, wrapped where it wraps.
+    Layouts that hash have neighbours elsewhere: 1 only.
     """
+    if pack != 1 and hashes(layout):
+        raise ValueError(f"pack_rows: a grid that hashes takes single rows, not {pack} to an entry")
     row = torch.arange(layout.rows, device=table.device)
     size, first, stride = (torch.zeros_like(row) for _ in range(3))
     for level in range(layout.levels):

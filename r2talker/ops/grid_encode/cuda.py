@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from r2talker.ops.cuda.kernels import Kernels, load_kernels, missing
+from r2talker.ops.cuda.tables import wraps
 from r2talker.ops.grid_encode.layout import GridLayout
 
 PARTS = ("cuda/device.cuh", "grid_encode/encode.cu")
@@ -35,12 +36,8 @@ def encode_with(kernels: Kernels, x: Tensor, table: Tensor, layout: GridLayout, 
 
 
 def _wrap_powers(layout: GridLayout) -> bool:
-    sizes = [layout.sizes[k] for k in range(layout.levels) if _wraps(layout, k)]
+    sizes = [layout.sizes[k] for k in range(layout.levels) if wraps(layout, k)]
     return all(size & (size - 1) == 0 for size in sizes)
-
-
-def _wraps(layout: GridLayout, level: int) -> bool:
-    return layout.hashed(level) or sum(layout.strides[level]) * layout.resolutions[level] >= layout.sizes[level]
 
 
 @lru_cache(maxsize=32)
@@ -50,7 +47,7 @@ def _level_words(layout: GridLayout, device: torch.device) -> Int32[Tensor, "lev
     rows = []
     for level in range(layout.levels):
         strides = [*layout.strides[level], 0, 0][:3]
-        mask = layout.sizes[level] - 1 if _wraps(layout, level) else -1
+        mask = layout.sizes[level] - 1 if wraps(layout, level) else -1
         rows.append([int(scales[level]), *strides, mask, layout.offsets[level], int(layout.hashed(level)), 0])
     return torch.tensor(rows, dtype=torch.int32, device=device)
 

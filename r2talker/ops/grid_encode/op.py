@@ -27,6 +27,7 @@ def grid_encode(
     Gradients: to `table` (corner weights), and to `x` when it requires one (piecewise constant along each axis).
     impl: `reference` (plain gathers, float32 or float64, differentiable twice), `bags` (weighted bags of rows, float32),
     `compiled` (machine code, float32 on a CPU, usual layouts), `cuda` (kernels, float32); `auto` takes the last of them that can run.
+    `cuda` adds gradients in any order and cannot run where torch is asked for deterministic algorithms.
     Raises ValueError or TypeError when shapes, dtypes or devices do not fit, or when an `impl` is asked for and cannot run.
     """
     _check(x, table, layout, bound)
@@ -53,10 +54,15 @@ def _runs(impl: str, x: Tensor, layout: GridLayout) -> bool:
     if impl == "reference":
         return True
     if impl == "cuda":
-        return x.dtype == torch.float32 and x.device.type == "cuda" and cuda.supports(layout, x.device)
+        return x.dtype == torch.float32 and x.device.type == "cuda" and cuda.supports(layout, x.device) and _any_order()
     if impl == "compiled":
         return x.dtype == torch.float32 and x.device.type == "cpu" and layout.compiles
     return x.dtype == torch.float32 and bags.supports(layout)
+
+
+def _any_order() -> bool:
+    """Whether gradients may be added in any order, or none are wanted."""
+    return not (torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled())
 
 
 def _check(x: Tensor, table: Tensor, layout: GridLayout, bound: float) -> None:

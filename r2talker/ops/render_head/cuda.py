@@ -8,7 +8,7 @@ from jaxtyping import Float, Float16, Int32, UInt8
 from torch import Tensor
 
 from r2talker.ops.cuda.kernels import Defines, Kernels, load_kernels
-from r2talker.ops.cuda.tables import deep_groups, group_count, level_words, pack_rows, supports
+from r2talker.ops.cuda.tables import deep_groups, group_count, hashes, level_words, pack_rows, supports
 from r2talker.ops.occupancy.op import morton_decode, unpack_bits
 from r2talker.ops.render_head.networks import HeadNetworks
 from r2talker.ops.render_head.reference import Marching
@@ -44,6 +44,7 @@ def defines(net: HeadNetworks, pack: int) -> dict[str, int]:
         "POS_CHANNELS": net.layout.channels,
         "POS_GROUPS": group_count(net.layout),
         "POS_DEEP": deep_groups(net.layout),
+        "POS_HASHED": int(hashes(net.layout)),
         "AMB_LEVELS": 0 if ambient is None else ambient.layout.levels,
         "AMB_GROUPS": 0 if ambient is None else group_count(ambient.layout),
         "EYE": int(net.eye),
@@ -131,7 +132,8 @@ class HeadPainter:
 
         rounds: rays take as many samples as the reference's rounds come to, not `max_steps`.
         """
-        macros = {**defines(net, pack or PACK[net.layout.channels]), "BLOCKS": BLOCKS, "ROUNDS": int(rounds)}
+        usual = 1 if hashes(net.layout) else PACK[net.layout.channels]
+        macros = {**defines(net, pack or usual), "BLOCKS": BLOCKS, "ROUNDS": int(rounds)}
         kernels = load_kernels(PARTS, macros, net.device)
         count = torch.cuda.get_device_properties(net.device).multi_processor_count
         return cls(net, height, width, frames, kernels, macros, count)

@@ -73,7 +73,7 @@ def evaluate(
 ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"]]:
     """The density's exponent and the colour in [0, 1] of samples; directions: spherical harmonics of each.
 
-    impl: `plain` torch, or `compiled` (machine code, float32 on a CPU, no gradient to `directions`); `auto` picks.
+    impl: `plain` torch, or `compiled` (machine code, float32 on a CPU without autocast, no gradient to `directions`); `auto` picks.
     Raises ValueError when `compiled` is asked for and cannot run.
     """
     if _compiles(head, features, impl):
@@ -82,7 +82,9 @@ def evaluate(
         return compiled_layers.evaluate(head, features, directions)
     hidden = _hidden(head, features)
     answer = torch.addmm(head.last_bias, torch.cat([hidden, directions], dim=1), head.last.T)
-    return answer[:, -1], torch.sigmoid(torch.relu(answer[:, :-1]) @ head.rgb.T)
+    # Under autocast these are halves, whose exponential would overflow.
+    exponent, color = answer[:, -1].to(features.dtype), (torch.relu(answer[:, :-1]) @ head.rgb.T).to(features.dtype)
+    return exponent, torch.sigmoid(color)
 
 
 @torch.no_grad()
@@ -104,7 +106,8 @@ def _hidden(head: FoldedHead, features: Tensor) -> Tensor:
 
 
 def _compiles(head: FoldedHead, features: Tensor, impl: str) -> bool:
-    runs = features.dtype == torch.float32 and features.device.type == "cpu" and len(head.second) % 8 == 0
+    single = features.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    runs = single and features.device.type == "cpu" and len(head.second) % 8 == 0
     if impl == "compiled" and not runs:
         raise ValueError(f"evaluate: impl 'compiled' needs float32 on a CPU, got {features.dtype} on {features.device}")
     return runs and impl != "plain"

@@ -25,9 +25,19 @@ __device__ __forceinline__ bool nothing(Channels4 v) { return nothing(v.low | v.
 template <typename Pull>
 __device__ __forceinline__ void spread_3d(float* table, const Level& l, float x, float y, float z, Pull pull) {
   float fx, fy, fz;
+#if POS_HASHED
+  u32 i = cell_of(x, l.scale, fx), j = cell_of(y, l.scale, fy), k = cell_of(z, l.scale, fz);
+#pragma unroll
+  for (u32 corner = 0; corner < 8; ++corner) {
+    u32 a = corner & 1, b = corner >> 1 & 1, c = corner >> 2;
+    float weight = (a ? fx : 1.f - fx) * (b ? fy : 1.f - fy) * (c ? fz : 1.f - fz);
+    add_corner(table, corner_row(l, i + a, j + b, k + c), weight, pull);
+  }
+#else
   u32 i = cell_of(x, l.scale, fx) + cell_of(y, l.scale, fy) * l.stride_y + cell_of(z, l.scale, fz) * l.stride_z;
   add_plane(table, l, i, fx, fy, 1.f - fz, pull);
   add_plane(table, l, i + l.stride_z, fx, fy, fz, pull);
+#endif
 }
 
 template <typename Pull>

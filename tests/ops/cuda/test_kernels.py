@@ -1,5 +1,6 @@
 """Compiling: every kernel for every architecture that is promised, without a GPU; the cache; what is said when nothing runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_the_kernels_compile(name: str, architecture: str) -> None:
     for parts, macros in units.items():
         code = compile_source(read_source(parts), sorted(macros.items()), architecture)
         assert code[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize("name", ["r2talker", "radnerf"])
+def test_the_kernels_compile_for_grids_that_hash(name: str) -> None:
+    net = networks(golden_model(name).head)
+    net = replace(net, layout=replace(net.layout, kind="hash"))
+    for parts, macros in ((HEAD, {**defines(net, 1), "BLOCKS": BLOCKS}), (STEP, step_macros(net, 4, 4096))):
+        assert macros["POS_HASHED"] == 1
+        assert compile_source(read_source(parts), sorted(macros.items()), "sm_90")[:4] == b"\x7fELF"
 
 
 def test_a_mistake_is_shown_with_the_compilers_words() -> None:

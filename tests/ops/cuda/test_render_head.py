@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -35,14 +36,26 @@ WANTED_DB = 45
 """What the fused pass owes to single precision, everywhere."""
 
 
+Kind = Literal["tiled", "hash"]
+
+
 class Scene:
     """A golden model in front of a painter: one code, one background, any number of frames."""
 
     def __init__(
-        self, backend: Backend, name: str, camera: Camera, frames: int = 1, pack: int = 4, *, rounds: bool = False
+        self,
+        backend: Backend,
+        name: str,
+        camera: Camera,
+        frames: int = 1,
+        pack: int = 4,
+        kind: Kind = "tiled",
+        *,
+        rounds: bool = False,
     ) -> None:
         device = backend.device
         model, frame = copy.deepcopy(golden_model(name)).to(device), golden_frame(name)
+        model.head.position_grid.layout = replace(model.head.position_grid.layout, kind=kind)
         self.model, self.camera, self.device = model, replace(camera, c2w=camera.c2w.to(device)), device
         self.net = networks(model.head)
         self.bitfield = model.occupancy.bitfield
@@ -116,6 +129,15 @@ def test_every_pixel_of_odd_sizes(backend: Backend, size: tuple[int, int]) -> No
     rgb, opacity = scene.expected(scene.code, scene.eye, scene.camera.c2w)
     assert decibels(scene.rgb[0], rgb) > WANTED_DB
     assert_close(scene.opacity[0], opacity, "half precision opacity")
+
+
+@pytest.mark.parametrize("name", ["r2talker", "radnerf"])
+def test_grids_that_hash(backend: Backend, name: str) -> None:
+    scene = Scene(backend, name, golden_camera().resized(13, 11), pack=1, kind="hash")
+    scene.paint(scene.code[None], scene.eye.reshape(1), scene.camera.c2w[None])
+    rgb, opacity = scene.expected(scene.code, scene.eye, scene.camera.c2w)
+    assert decibels(scene.rgb[0], rgb) > WANTED_DB
+    assert_close(scene.opacity[0], opacity, "half precision opacity" + ("" if scene.net.film else ", ambient"))
 
 
 def test_several_frames_each_have_their_own_code_eye_and_pose(backend: Backend) -> None:
@@ -214,8 +236,11 @@ def test_table_entries_hold_the_rows_of_neighbouring_corners(pack: int) -> None:
 
 def test_what_the_kernels_cannot_read_is_said() -> None:
     assert supports(GridLayout(3, 4, base=32))
-    assert not supports(GridLayout(3, 4, base=32, kind="hash"))
+    assert supports(GridLayout(3, 4, base=32, kind="hash"))
+    assert not supports(GridLayout(2, 2, base=16, finest=4096, kind="hash"))
     assert not supports(GridLayout(3, 1, base=16))
     net = networks(golden_model("r2talker").head)
     assert fits(net)
-    assert not fits(replace(net, layout=GridLayout(3, 4, base=32, kind="hash")))
+    assert not fits(replace(net, layout=GridLayout(3, 1, base=16)))
+    with pytest.raises(ValueError, match="a grid that hashes takes single rows, not 2"):
+        pack_rows(net.table, replace(net.layout, kind="hash"), 2)
