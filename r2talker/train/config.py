@@ -97,7 +97,8 @@ class TrainConfig:
     """Of the networks' products: mixed computes in halves and keeps weights in single precision (GPUs only), single never does,
     which rules out the fast kernels; auto is mixed on a GPU."""
     deterministic: bool = False
-    """Let two runs end in the same bytes. On a GPU this gives up the fast kernels, which add in any order; a CPU always does it."""
+    """Let two runs end in the same weights to the last bit. On a GPU this gives up the fast kernels, which add in any order; a CPU
+    always does it."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints, from which an interrupted run goes on."""
     preview_seconds: float = 30.0

@@ -88,6 +88,8 @@ class Trainer:
     def __post_init__(self) -> None:
         if self.team.size > 1 and self.config.time is not None:
             raise R2TalkerError("--time goes by the clock of one process; leave it out where several train together")
+        if self.config.deterministic and self.config.time is not None:
+            raise R2TalkerError("--time ends by the clock, which no two runs share; leave it out with --deterministic")
         self.dataset = self.dataset.with_cameras_on(self.device)
         self.amounts = settle(self.config, self.dataset.info.size, gpu=self.device.type == "cuda")
 

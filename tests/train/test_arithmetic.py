@@ -1,6 +1,7 @@
 """Precision and order of sums: mixed agrees with single, deterministic runs end in the same bytes."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -168,9 +169,12 @@ class TestMixed:
         assert bool(torch.isfinite(phase.model.weight).all())
 
 
-def files(avatar: Path) -> dict[str, bytes]:
-    """What the avatar itself consists of."""
-    return {path.name: path.read_bytes() for path in avatar.iterdir() if path.is_file()}
+def files(avatar: Path) -> dict[str, object]:
+    """What the avatar itself consists of; how long training took stands in its provenance and in its page."""
+    info = json.loads(AvatarFolder(avatar).info.read_text())
+    del info["provenance"]
+    made = {path.name: path.read_bytes() for path in avatar.iterdir() if path.suffix in (".safetensors", ".png")}
+    return {**made, "info": info}
 
 
 class TestDeterministic:
@@ -241,3 +245,8 @@ class TestDeterministic:
             first, second = gradient(), gradient()
         assert torch.equal(first, second)
         assert_close(first, free, "grid bags gradient")
+
+    def test_a_time_budget_is_refused(self, dataset: DatasetFolder, tmp_path: Path) -> None:
+        config = TrainConfig(time="1m", device="cpu", deterministic=True)
+        with pytest.raises(R2TalkerError, match=r"--time ends by the clock.*leave it out with --deterministic"):
+            train_avatar("radnerf", dataset.root, tmp_path / "a.avatar", config, MOTION)
