@@ -13,7 +13,7 @@ from r2talker.render.config import RenderSettings
 from r2talker.train.config import TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule
 from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
-from r2talker.train.recombine import exchange
+from r2talker.train.recombine import driven_by_others
 from r2talker.train.sampling import frame_of_step
 
 LIPS = ((-0.14, 0.31, -0.28), (0.14, 0.31, -0.08))
@@ -49,7 +49,7 @@ class FusedEngine:
             schedule=_schedule(steps, frames_per_step, config.seed, self.device)[:, places].contiguous(),
             shares=torch.tensor([[shares.anywhere, shares.lips, 0.0]] * len(places), device=self.device),
         )
-        nothing = exchange(["face"] * len(places), model.method.drive, self.device)
+        nothing = driven_by_others(["face"] * len(places), self.device)
         groups = model.head_groups(config.grid_rate, NET_RATE)
         self.fused = FusedHead(
             model.head, model.occupancy, groups, tensors, windows, clip.eye, nothing, losses, schedule, settings, team

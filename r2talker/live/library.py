@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+import torch
+
 from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder
 from r2talker.errors import R2TalkerError
@@ -45,6 +47,9 @@ class Library:
             if name not in self._stages:
                 with self._gpu:
                     avatar = Avatar.load(self.root / name, device=self._device)
+                    if avatar.device.type == "cuda":
+                        # What performers do is too little to share out: with a thread for every core of a large machine it took 56 ms a frame.
+                        torch.set_num_threads(1)
                     _warm_up(avatar)
                 self._stages[name] = Stage(avatar, name=f"stage {name}", gpu=self._gpu)
             return self._stages[name]

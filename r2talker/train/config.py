@@ -73,7 +73,7 @@ class TrainConfig:
     ambient: float = 0.1
     """Weight of the ambient coordinate outside the face, reached at the last step (no effect on methods without one)."""
     recombine: bool = True
-    """Train the mouth of one frame in eight with another frame's brows and eyes, and the eyes of one with all else of another's."""
+    """Train the eyes of one frame in eight with another frame's landmarks or sound, so that they follow the eye value alone."""
     landmark_noise: float = 0.05
     """Standard deviation of the noise on the driving landmarks, in units of their range [-1, 1]."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from r2talker.model.ambient import AmbientConditioning
@@ -24,7 +24,6 @@ from r2talker.train.flat import FlatWeights, Graphs, decaying_rates, take_step
 from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, patch_loss
 from r2talker.train.parallel import ALONE, Team
-from r2talker.train.recombine import Exchange
 
 SIDE = 128
 UNLOCK_SLACK = 0.05
@@ -56,9 +55,9 @@ class HeadSchedule:
 class FusedHead:
     """Trains `head` on a clip.
 
-    A `Stepper`. windows: [frames, W, ...] and eye: [frames] what drives every frame; exchange: what a step's frames take
-    from others, drawn anew. Cells that `occupancy` calls possible may become occupied. team: processes that train it together;
-    `clip.schedule` and `exchange` are of this one's frames only.
+    A `Stepper`. windows: [frames, W, ...] and eye: [frames] what drives every frame; others: [slots] which frames of a step
+    take the windows of another, drawn anew. Cells that `occupancy` calls possible may become occupied. team: processes that train it
+    together; `clip.schedule` and `others` are of this one's frames only.
     """
 
     log_period = 200
@@ -71,14 +70,14 @@ class FusedHead:
         clip: ClipTensors,
         windows: Float[Tensor, "frames window *shape"],
         eye: Float[Tensor, " frames"],
-        exchange: Exchange,
+        others: Bool[Tensor, " slots"],
         losses: Losses,
         schedule: HeadSchedule,
         settings: RenderSettings,
         team: Team = ALONE,
     ) -> None:
         self.head, self.occupancy, self.clip, self.schedule, self.team = head, occupancy, clip, schedule, team
-        self.windows, self.eye, self.exchange = windows, eye, exchange
+        self.windows, self.eye, self.others = windows, eye, others
         self.device = device = clip.plate.device
         tables = [head.position_grid.embeddings]
         if isinstance(head.conditioning, AmbientConditioning):
@@ -206,14 +205,13 @@ class FusedHead:
         )
 
     def _driving(self) -> tuple[Tensor, Tensor]:
-        """Windows and eye values of the step's frames, with what they take from others, and noise on the windows."""
+        """Windows, noise included, and eye values of the step's frames."""
         frames = self._frames()
-        others = torch.randint(0, len(self.windows), (len(frames),), device=self.device)
-        mine, theirs = ((self.windows.index_select(0, which), self.eye.index_select(0, which)) for which in (frames, others))
-        window, eye = self.exchange.of(*mine, *theirs)
+        drawn = torch.randint(0, len(self.windows), (len(frames),), device=self.device)
+        window = self.windows.index_select(0, torch.where(self.others, drawn, frames))
         if self.schedule.noise:
             window = window + self.schedule.noise * torch.randn_like(window)
-        return window, eye
+        return window, self.eye.index_select(0, frames)
 
     def _pull(self) -> None:
         window, eye = self._driving()

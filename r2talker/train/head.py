@@ -1,6 +1,6 @@
 """The head phase: rays of the training frames of a step, over the true torso (upstream.md 6.2)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -22,7 +22,7 @@ from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
 from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
 from r2talker.train.phase import StepLoss, Stepper
-from r2talker.train.recombine import Role, exchange, role_of, sampling_of
+from r2talker.train.recombine import Role, driven_by_others, role_of, sampling_of
 from r2talker.train.sampling import FrameRegions, frame_of_step, sample_patches, sample_pixels, step_generator
 from r2talker.train.stepper import GradientStepper
 
@@ -135,11 +135,10 @@ class HeadPhase:
 
     def _code(self, frame: int, role: Role, generator: torch.Generator) -> FrameCode:
         """The code of a frame in its role, from noisy windows."""
-        frames, windows, eyes = len(self.dataset.train), self.conditions.windows, self.conditions.eye
-        other = int(torch.randint(0, frames, (1,), generator=generator, device=self.device))
-        mine, theirs = ((windows[which : which + 1], eyes[which : which + 1]) for which in (frame, other))
-        window, eye = exchange([role], self.model.method.drive, self.device).of(*mine, *theirs)
-        return replace(self.frame_code(frame, self._noisy(window[0], generator), frame), eye=eye[0])
+        driving = frame
+        if role == "eyes":
+            driving = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
+        return self.frame_code(frame, self._noisy(self.conditions.windows[driving], generator), frame)
 
     def _draw(self, frame: int, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
         """The pixels of a step."""
@@ -173,7 +172,7 @@ class HeadPhase:
             self._clip(roles, places),
             self.conditions.windows[:frames].contiguous(),
             self.conditions.eye[:frames].contiguous(),
-            exchange(roles, self.model.method.drive, self.device),
+            driven_by_others(roles, self.device),
             losses,
             schedule,
             self.settings,
