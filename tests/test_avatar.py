@@ -242,9 +242,11 @@ def test_the_background_is_a_colour_a_picture_or_the_clips(avatar: Avatar) -> No
         for background in ((0, 0, 0), (0, 255, 0), halves, None)
     )
     left, right, face = (0, 0), (0, -1), (slice(20, 28), slice(20, 28))
-    # A scarcely trained torso lies over everything like a veil, so the corners show more than half of the background.
-    assert (green - black)[left][1] > 128
-    assert (split - black)[right][0] > 128
+    # A scarcely trained torso lies over everything like a veil: it lets through some half of the background, the same share of any colour.
+    share = (green - black)[..., 1]
+    assert 100 < share[left] < 200
+    assert 100 < share[right] < 200
+    assert abs((split - black)[right][0] - share[right]) <= 1
     assert (split - black)[left].tolist() == [0, 0, 0]
     assert (green - black)[..., [0, 2]].max() == 0
     # The person stands in front of it.

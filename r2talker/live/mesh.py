@@ -18,6 +18,7 @@ from r2talker.ops.camera_rays.op import SCENE_SCALE
 
 FORMATS = ("glb", "ply")
 LEAST_CELLS, MOST_CELLS = 8, 512
+USUAL_DENSITY = 10.0
 _CHUNK = 1 << 17
 # A cube's corners, bit 0 along x, and its six tetrahedra about the diagonal from corner 0 to 7 (Kuhn's division): neighbouring
 # cubes cut their common face the same way, so the surface has no gaps.
@@ -34,14 +35,15 @@ class Mesh:
 
 
 @torch.no_grad()
-def extract_mesh(avatar: Avatar, *, resolution: int = 128, threshold: float = 10.0) -> Mesh:
+def extract_mesh(avatar: Avatar, *, resolution: int = 128, threshold: float | None = None) -> Mesh:
     """Where the density of the resting head is `threshold` (upstream.md 6.10), on `resolution` cells along the longest side of the box.
 
-    Empty cells of the occupancy grid are not evaluated. R2TalkerError when there is no surface, or for settings out of bounds.
+    None: 10, or half of the greatest density where that is less, as in a head that has hardly been trained. Empty cells of the occupancy
+    grid are not evaluated. R2TalkerError when there is no surface, or for settings out of bounds.
     """
     if not LEAST_CELLS <= resolution <= MOST_CELLS:
         raise R2TalkerError(f"resolution must lie between {LEAST_CELLS} and {MOST_CELLS} cells, got {resolution}")
-    if not 0 < threshold < 1e6:
+    if threshold is not None and not 0 < threshold < 1e6:
         raise R2TalkerError(f"threshold must be a positive density, got {threshold:g}")
     box = avatar.info.render.aabb
     low, high = np.array(box[:3]), np.array(box[3:])
@@ -49,6 +51,8 @@ def extract_mesh(avatar: Avatar, *, resolution: int = 128, threshold: float = 10
     counts = np.maximum(np.ceil((high - low) / cell - 1e-6).astype(int), 1)
     frame = resting_frame(avatar)
     density = _density(avatar, frame, torch.tensor(low, dtype=torch.float32), cell, counts + 1)
+    if threshold is None:
+        threshold = min(USUAL_DENSITY, float(density.max()) / 2)
     corners, faces = march_tetrahedra(density, threshold)
     if len(faces) == 0:
         raise R2TalkerError(f"no surface has density {threshold:g}; choose a lower threshold")

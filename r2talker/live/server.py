@@ -222,7 +222,7 @@ def _add_files(app: FastAPI, room: Room) -> None:
         return FileResponse(room.recordings / name, media_type="video/mp4", filename="r2talker.mp4")
 
     @app.get("/v1/mesh", summary="The head's surface as a file", response_model=None)
-    async def mesh(avatar: str = "", format: str = "glb", resolution: int = 128, threshold: float = 10.0) -> Response:
+    async def mesh(avatar: str = "", format: str = "glb", resolution: int = 128, threshold: float | None = None) -> Response:
         from r2talker.live.mesh import extract_mesh, write_mesh
 
         def make() -> bytes:

@@ -1,6 +1,6 @@
 """The head phase: rays of the training frames of a step, over the true torso (upstream.md 6.2)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -135,10 +135,12 @@ class HeadPhase:
 
     def _code(self, frame: int, role: Role, generator: torch.Generator) -> FrameCode:
         """The code of a frame in its role, from noisy windows."""
-        driving = frame
-        if role == "eyes":
-            driving = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
-        return self.frame_code(frame, self._noisy(self.conditions.windows[driving], generator), frame)
+        if role == "face":
+            return self.frame_code(frame, self._noisy(self.conditions.windows[frame], generator), frame)
+        other = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
+        code = self.frame_code(frame, self._noisy(self.conditions.windows[other], generator), frame)
+        # Another frame's mouth is not to be bent until these eyes are right.
+        return replace(code, condition=code.condition.detach())
 
     def _draw(self, frame: int, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
         """The pixels of a step."""
