@@ -72,8 +72,9 @@ class TrainConfig:
     """Weight of the opacity entropy."""
     ambient: float = 0.1
     """Weight of the ambient coordinate outside the face, reached at the last step (no effect on methods without one)."""
-    recombine: bool = True
-    """Train the eyes of one frame in eight with another frame's landmarks or sound, so that they follow the eye value alone."""
+    recombine: bool | None = None
+    """Train the eyes of one frame in eight with another frame's landmarks or sound, so that they follow the eye value alone; by default
+    on a GPU. It takes many steps until lips are as good as without."""
     landmark_noise: float = 0.05
     """Standard deviation of the noise on the driving landmarks, in units of their range [-1, 1]."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -224,8 +224,7 @@ class FusedHead:
         pulls = None if self.schedule.patches is None else self._pulls_of_patches(self.schedule.patches)
         with torch.no_grad():
             self.step.backward(drive, eye, pulls)
-        # Another frame's mouth is not to be bent until these eyes are right.
-        code.backward(self.step.gradients.code.masked_fill(self.others[:, None], 0.0))
+        code.backward(self.step.gradients.code)
 
     def _pulls_of_patches(self, patches: PatchLoss) -> Tensor:
         """Gradient of the patches' loss, summed over rays, with respect to the rays' colours."""

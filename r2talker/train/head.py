@@ -1,6 +1,6 @@
 """The head phase: rays of the training frames of a step, over the true torso (upstream.md 6.2)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -44,7 +44,7 @@ class HeadPhase:
 
     rays: per step, shared by its `frames_per_step` frames, which the processes of `team` share. patches: rays fill square patches,
     which are judged as such; the `lips` phase. net_rate: of the networks at the start; rate: factor on all learning rates. sampling:
-    where rays go.
+    where rays go. recombine: some frames are there for their eyes only (`recombine.py`).
     """
 
     model: TalkingHead
@@ -61,6 +61,7 @@ class HeadPhase:
     order: list[int]
     sampling: SamplingConfig
     net_rate: float
+    recombine: bool
     patches: PatchLoss | None = None
     rate: float = 1.0
     arithmetic: Arithmetic = PLAIN
@@ -112,7 +113,7 @@ class HeadPhase:
         generator = step_generator(self.config.seed, turn, self.device)
         frame = self.order[frame_of_step(len(self.order), self.config.seed, turn)]
         size = self.pictures.size
-        role = role_of(turn, self.config.recombine)
+        role = role_of(turn, self.recombine)
         pixels = self._draw(frame, sampling_of(role, self.sampling), generator)
         camera = self.dataset.camera(frame, size)
         rays = generate_rays(camera, pixels)
@@ -135,12 +136,10 @@ class HeadPhase:
 
     def _code(self, frame: int, role: Role, generator: torch.Generator) -> FrameCode:
         """The code of a frame in its role, from noisy windows."""
-        if role == "face":
-            return self.frame_code(frame, self._noisy(self.conditions.windows[frame], generator), frame)
-        other = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
-        code = self.frame_code(frame, self._noisy(self.conditions.windows[other], generator), frame)
-        # Another frame's mouth is not to be bent until these eyes are right.
-        return replace(code, condition=code.condition.detach())
+        driving = frame
+        if role == "eyes":
+            driving = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
+        return self.frame_code(frame, self._noisy(self.conditions.windows[driving], generator), frame)
 
     def _draw(self, frame: int, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
         """The pixels of a step."""
@@ -166,7 +165,7 @@ class HeadPhase:
         seed = config.seed + SEED_STRIDE * self.team.rank
         losses = Losses(config.entropy, config.ambient, seed, self.steps, config.coarse_levels, self.unlock_steps, patch=side)
         places = self.team.places(self.frames_per_step)
-        roles = [role_of(place, config.recombine) for place in places]
+        roles = [role_of(place, self.recombine) for place in places]
         return FusedHead(
             self.model.head,
             self.model.occupancy,

@@ -57,6 +57,7 @@ class Amounts:
     occupancy_cells: int
     net_rate: float
     table: int
+    recombine: bool
 
 
 def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
@@ -71,4 +72,5 @@ def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
         occupancy_cells=config.occupancy_cells or (ALL_CELLS if gpu else CPU_CELLS),
         net_rate=preset.net_rate if config.net_rate is None else config.net_rate,
         table=config.table or preset.table,
+        recombine=gpu if config.recombine is None else config.recombine,
     )

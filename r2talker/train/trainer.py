@@ -224,7 +224,7 @@ class Trainer:
             steps=amounts.head_steps, rays=amounts.rays,
             frames_per_step=team.frames(config.frames_per_step, FRAMES_PER_STEP if fused else 1),
             occupancy_cells=amounts.occupancy_cells, order=rehearsal(dataset), sampling=config.sampling,
-            net_rate=amounts.net_rate, arithmetic=arithmetic, team=team,
+            net_rate=amounts.net_rate, recombine=amounts.recombine, arithmetic=arithmetic, team=team,
         )  # fmt: skip
         lips = dataclasses.replace(
             head,

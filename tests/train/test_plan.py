@@ -19,6 +19,11 @@ def test_a_better_quality_is_more_work(gpu: bool) -> None:
     assert draft.rays <= standard.rays <= high.rays
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_eyes_are_recombined_where_steps_are_many(gpu: bool) -> None:
+    assert settle(TrainConfig(), 512, gpu=gpu).recombine == gpu
+
+
 def test_pictures_are_not_blown_up() -> None:
     assert settle(TrainConfig(quality="draft"), 96, gpu=False).train_size == 96
     assert settle(TrainConfig(train_size=200, quality="draft"), 96, gpu=False).train_size == 200
@@ -29,7 +34,7 @@ def test_pictures_are_not_blown_up() -> None:
 def test_what_the_user_says_holds(quality: str, gpu: bool) -> None:
     said = {
         "train_size": 77, "head_steps": 11, "lips_steps": 15, "torso_steps": 12, "rays": 13, "occupancy_cells": 14,
-        "net_rate": 0.5, "table": 9,
+        "net_rate": 0.5, "table": 9, "recombine": not gpu,
     }  # fmt: skip
     assert settle(TrainConfig(quality=quality, lips_steps=0), 512, gpu=gpu).lips_steps == 0  # type: ignore[arg-type]
     assert dataclasses.asdict(settle(TrainConfig(quality=quality, **said), 512, gpu=gpu)) == said  # type: ignore[arg-type]
