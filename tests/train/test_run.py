@@ -156,7 +156,7 @@ def test_interrupted_twice_the_run_ends_as_if_it_had_not_been(trained: Trained, 
 
 
 def test_the_lips_phase_goes_on_with_the_head_where_it_stopped(dataset: DatasetFolder, tmp_path: Path) -> None:
-    config = dataclasses.replace(BRIEF, lips_steps=16, patch=16, rays=256, recombine=True)
+    config = dataclasses.replace(BRIEF, lips_steps=24, patch=16, rays=256, recombine=True)
     whole, broken = tmp_path / "whole.avatar", tmp_path / "broken.avatar"
     recorder = Recorder()
     train_avatar("r2talker", dataset.root, whole, config, MOTION, recorder)
@@ -164,9 +164,9 @@ def test_the_lips_phase_goes_on_with_the_head_where_it_stopped(dataset: DatasetF
     assert cv2.imread(str(whole / "training" / "preview_lips.png")).shape == (TRAIN_SIZE, 2 * TRAIN_SIZE, 3)
     often = dataclasses.replace(config, checkpoint_seconds=0)
     with pytest.raises(KeyboardInterrupt):
-        train_avatar("r2talker", dataset.root, broken, often, MOTION, Interrupting("lips", 1))
+        train_avatar("r2talker", dataset.root, broken, often, MOTION, Interrupting("lips", 21))
     train_avatar("r2talker", dataset.root, broken, config, MOTION, recorder)
-    assert ("lips", 16, 1) in recorder.begun
+    assert ("lips", 24, 20) in recorder.begun
     assert differing(whole, broken) == []
     without = tmp_path / "without.avatar"
     train_avatar("r2talker", dataset.root, without, dataclasses.replace(config, lips_steps=0), MOTION)
