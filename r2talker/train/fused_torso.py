@@ -15,6 +15,7 @@ from r2talker.model.torso import Torso
 from r2talker.train.flat import FlatWeights, Graphs, decaying_rates, take_step
 from r2talker.train.losses import binary_entropy, squared_error
 from r2talker.train.parallel import ALONE, Team
+from r2talker.train.sampling import within_pixels
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,9 @@ class FusedTorso:
         target = clip.torso.view(-1, 4).index_select(0, frame * size + pixels)
         plate = clip.plate.index_select(0, pixels)
         individual = self.torso.individual_codes.index_select(0, frame)[0]
-        out = self.torso(clip.coords.index_select(0, pixels), clip.poses.index_select(0, frame)[0], individual)
+        shift = torch.rand(len(pixels), 2, device=self.losses.device)
+        coords = within_pixels(clip.coords.index_select(0, pixels), shift, math.isqrt(len(clip.plate)))
+        out = self.torso(coords, clip.poses.index_select(0, frame)[0], individual)
         blended = out.rgb * out.alpha + plate.float() / 255 * (1 - out.alpha)
         error = squared_error(blended, torso_over_background(target, plate))
         alpha = squared_error(out.alpha, target[:, 3:].float() / 255)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from r2talker.data.dataset import Dataset, Pictures
@@ -99,6 +99,15 @@ def sample_patches(
     along = torch.arange(side, device=generator.device)
     rows, columns = top[:, None, None] + along[:, None], left[:, None, None] + along
     return (rows * size + columns).reshape(-1)
+
+
+def within_pixels(coords: Float[Tensor, "pixels 2"], shift: Float[Tensor, "pixels 2"], size: int) -> Float[Tensor, "pixels 2"]:
+    """Coordinates of pixels' middles moved anywhere within their pixels. shift: uniform in [0, 1).
+
+    Looked at in their middles only, pixels leave open what lies between, where the finest waves of the encoding have room for another
+    period: pictures of another size then have a plaid torso.
+    """
+    return coords + (shift - 0.5) * (2 / max(size - 1, 1))
 
 
 def pixels_inside(region: Region, count: int, size: int, generator: torch.Generator) -> Int[Tensor, " count"]:

@@ -19,7 +19,7 @@ from r2talker.train.fused_torso import FusedTorso, TorsoClip
 from r2talker.train.losses import binary_entropy, squared_error
 from r2talker.train.parallel import ALONE, Team
 from r2talker.train.phase import StepLoss, Stepper
-from r2talker.train.sampling import frame_of_step, pixels_inside, step_generator
+from r2talker.train.sampling import frame_of_step, pixels_inside, step_generator, within_pixels
 from r2talker.train.stepper import GradientStepper
 
 TORSO_SHARE = 0.85
@@ -82,12 +82,14 @@ class TorsoPhase:
         generator = step_generator(self.config.seed, turn, self.coords.device)
         frame = self.order[frame_of_step(len(self.order), self.config.seed, turn)]
         pixels = self._pixels(generator)
+        shift = torch.rand(len(pixels), 2, generator=generator, device=self.coords.device)
+        coords = within_pixels(self.coords[pixels], shift, self.pictures.size)
         row = self.pictures.index[frame]
         plate = self.pictures.background.reshape(-1, 3)[pixels]
         target = self.pictures.torso[row].reshape(-1, 4)[pixels]
         truth = torso_over_background(target, plate)
         torso = self.arithmetic.torso(self.torso)
-        out = torso(self.coords[pixels], self.poses[frame], self.torso.individual_codes[frame])
+        out = torso(coords, self.poses[frame], self.torso.individual_codes[frame])
         blended = out.rgb * out.alpha + plate.float() / 255 * (1 - out.alpha)
         error = squared_error(blended, truth)
         opacity = squared_error(out.alpha, target[:, 3:].float() / 255)

@@ -202,8 +202,7 @@ class Trainer:
         if self.config.rules == "reference":
             head = HeadConfig(self.method.position_grid, codes=info.train_frames)
             return ModelConfig(head, self.method.condition_grid, TorsoConfig(codes=info.train_frames), width, UPSTREAM.film)
-        # The rendered box is about as wide as the picture: cells of a quarter pixel for the head. Torso pixels are
-        # looked at in their middles only: smaller cells than a pixel's would be left as they are and seen in pictures of other sizes.
+        # The rendered box is about as wide as the picture: cells of a quarter pixel for the head, of a pixel for the torso.
         position = dataclasses.replace(
             coarsened(self.method.position_grid, 4 * size),
             kind=self.config.grid_kind,

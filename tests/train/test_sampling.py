@@ -18,6 +18,7 @@ from r2talker.train.sampling import (
     sample_patches,
     sample_pixels,
     step_generator,
+    within_pixels,
 )
 from tests.tiny import SIZE, TRAIN_SIZE
 
@@ -138,3 +139,11 @@ def test_excluded_frames_are_not_trained_on_but_the_first_keeps_its_code(data: D
     numbers[0], numbers[9], numbers[10] = 1, 8, 11
     left = replace(data, numbers=numbers)
     assert sorted(set(rehearsal(left))) == left.kept == [frame for frame in data.train if frame not in (9, 10)]
+
+
+def test_coordinates_stay_within_their_pixels() -> None:
+    middles = torch.tensor([[-1.0, 1.0], [0.0, 0.0]])
+    corners = [within_pixels(middles, torch.full((2, 2), share), 65) for share in (0.0, 1.0)]
+    # 65 pixels lie 1/32 apart.
+    assert torch.equal(corners[1] - corners[0], torch.full((2, 2), 1 / 32))
+    assert torch.equal((corners[0] + corners[1]) / 2, middles)
