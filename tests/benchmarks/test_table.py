@@ -69,9 +69,12 @@ def test_nothing_is_written_without_tests(tmp_path: Path) -> None:
 
 
 def test_a_processor_is_not_asked_for_the_tests_of_a_card(tmp_path: Path) -> None:
-    text = PASSES + "import pytest\n@pytest.mark.gpu\ndef test_b(): assert False\n"
+    failing = "def test_b(): assert False\n"
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
-    require_passing([write_test(tmp_path, text)], gpu=False)
+    require_passing([write_test(tmp_path, f"{PASSES}import pytest\n@pytest.mark.gpu\n{failing}")], gpu=False)
+    # The mark alone makes the difference.
+    with pytest.raises(R2TalkerError, match="nothing is written"):
+        require_passing([write_test(tmp_path, PASSES + failing)], gpu=False)
 
 
 def test_another_table_is_refused(tmp_path: Path) -> None:
