@@ -55,11 +55,11 @@ class TrainConfig:
     """Learning rate of the grids at the start; it falls to a tenth."""
     net_rate: float | None = None
     """Learning rate of the networks at the start; it falls to a tenth. By default 3e-3; of the head on a GPU, which takes more steps,
-    1e-3 and for a draft 2e-3."""
+    1e-3."""
     warmup: int = 100
     """Steps over which the learning rates rise to their start (on a GPU): large first steps can kill a network."""
     table: int | None = None
-    """Most rows of a level of the position grid, as a power of two; by default 16, on a GPU with `--quality high` 18."""
+    """Most rows of a level of the position grid, as a power of two; by default 16, on a GPU 18."""
     grid_kind: Literal["tiled", "hash"] = "tiled"
     """Index rule of the position grid's fine levels; the reference's `tiled` drops the third coordinate there, and is faster on a CPU."""
     coarse_levels: int = 4

@@ -22,7 +22,7 @@ from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
 from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
 from r2talker.train.phase import StepLoss, Stepper
-from r2talker.train.recombine import Role, driven_by_others, role_of, sampling_of
+from r2talker.train.recombine import PERIOD, Role, classes_of_openings, driven_by_others, frame_for_eyes, role_of, sampling_of
 from r2talker.train.sampling import FrameRegions, frame_of_step, sample_patches, sample_pixels, step_generator
 from r2talker.train.stepper import GradientStepper
 
@@ -68,6 +68,9 @@ class HeadPhase:
     team: Team = ALONE
     name: str = "head"
 
+    def __post_init__(self) -> None:
+        self.openings = classes_of_openings(self.conditions.eye, self.dataset.kept)
+
     @property
     def device(self) -> torch.device:
         return self.pictures.background.device
@@ -111,9 +114,8 @@ class HeadPhase:
 
     def loss(self, turn: int) -> StepLoss:
         generator = step_generator(self.config.seed, turn, self.device)
-        frame = self.order[frame_of_step(len(self.order), self.config.seed, turn)]
-        size = self.pictures.size
         role = role_of(turn, self.recombine)
+        frame, size = self._frame(turn, role), self.pictures.size
         pixels = self._draw(frame, sampling_of(role, self.sampling), generator)
         camera = self.dataset.camera(frame, size)
         rays = generate_rays(camera, pixels)
@@ -133,6 +135,13 @@ class HeadPhase:
         done = turn // self.frames_per_step / self.steps
         total = asked + self.config.entropy * entropy + self.config.ambient * done * ambient
         return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "entropy": entropy})
+
+    def _frame(self, turn: int, role: Role) -> int:
+        """The frame of a turn, counted over the frames of all steps."""
+        seed = self.config.seed
+        if role == "eyes":
+            return frame_for_eyes(self.openings, seed, turn // PERIOD)
+        return self.order[frame_of_step(len(self.order), seed, turn)]
 
     def _code(self, frame: int, role: Role, generator: torch.Generator) -> FrameCode:
         """The code of a frame in its role, from noisy windows."""
@@ -185,8 +194,9 @@ class HeadPhase:
         shares = [sampling_of(role, self.sampling) for role in roles]
         pictures, frames, device = self.pictures, len(self.dataset.train), self.device
         slots = self.frames_per_step
-        order = [self.order[frame_of_step(len(self.order), self.config.seed, k)] for k in range(self.steps * slots)]
-        schedule = torch.tensor(order, dtype=torch.int32, device=device).view(self.steps, slots)
+        turns = [(step * slots + place, role) for step in range(self.steps) for place, role in zip(places, roles, strict=True)]
+        order = [self._frame(turn, role) for turn, role in turns]
+        schedule = torch.tensor(order, dtype=torch.int32, device=device).view(self.steps, len(places))
         rectangles = [[region.rows_and_columns for region in (r.head, r.lips, r.eyes, r.face)] for r in self.regions]
         return ClipTensors(
             truth=pictures.truth[:frames].contiguous(),
@@ -194,7 +204,7 @@ class HeadPhase:
             plate=pictures.background.contiguous(),
             views=view_words(self.dataset.c2w[:frames].to(device), self.dataset.camera(0, pictures.size)).contiguous(),
             regions=torch.tensor(rectangles, dtype=torch.int32, device=device),
-            schedule=schedule[:, list(places)].contiguous(),
+            schedule=schedule,
             shares=torch.tensor([[s.anywhere, s.lips, s.eyes] for s in shares], device=device),
         )
 

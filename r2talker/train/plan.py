@@ -39,8 +39,8 @@ CPU_PRESETS = {
     "high": Preset(None, 20000, 0, 4000, 512, 3e-3),
 }
 GPU_PRESETS = {
-    "draft": Preset(256, 3000, 500, 1000, 16384, 2e-3),
-    "standard": Preset(None, 12000, 2000, 4000, 16384, 1e-3),
+    "draft": Preset(256, 3000, 500, 1000, 16384, 1e-3, table=18),
+    "standard": Preset(None, 12000, 2000, 4000, 16384, 1e-3, table=18),
     "high": Preset(None, 24000, 4000, 8000, 16384, 1e-3, table=18),
 }
 
