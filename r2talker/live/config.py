@@ -19,6 +19,9 @@ class ServeConfig:
     """Frames (40 ms each) after its own whose landmarks a picture waits for, 0 to 2; fewer is quicker, more is truer to a file."""
     sessions: int = 8
     """Listeners at once at most."""
+    performers: int | None = None
+    """Processes that move the avatars, so that listeners do not wait for each other; 0 does it on threads. By default none on a CPU, and
+    beside a GPU one for four cores, at most 4."""
     session_minutes: float = 60.0
     """A listener is asked to come back after so many minutes."""
     body_megabytes: float = 32.0

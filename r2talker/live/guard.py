@@ -32,6 +32,8 @@ def check_config(config: ServeConfig) -> None:
     if config.origin and urlsplit(config.origin).scheme not in ("http", "https"):
         raise R2TalkerError(f"--origin must be a web address such as https://example.org, got {config.origin}")
     bounds = {"port": (config.port, 0, 65535), "sessions": (config.sessions, 1, 1000), "wait": (config.wait, 0, 2)}
+    if config.performers is not None:
+        bounds["performers"] = (config.performers, 0, 64)
     for name, (value, least, most) in bounds.items():
         if not least <= value <= most:
             raise R2TalkerError(f"--{name} must lie between {least} and {most}, got {value}")

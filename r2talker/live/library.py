@@ -7,6 +7,7 @@ import torch
 
 from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder
+from r2talker.device import choose_device
 from r2talker.errors import R2TalkerError
 from r2talker.live.messages import Look
 from r2talker.live.performer import Performer, on_cpu
@@ -29,6 +30,11 @@ class Library:
         self.first = next(iter(self.names()), "")
         if not self.first:
             raise R2TalkerError(f"{path} is neither an avatar nor a folder of avatars; train one with `r2talker create`")
+
+    @property
+    def device(self) -> torch.device:
+        """Where avatars are drawn."""
+        return choose_device(self._device or "auto")
 
     def names(self) -> list[str]:
         """Avatars that can be asked for."""

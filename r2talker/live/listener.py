@@ -15,9 +15,10 @@ from jaxtyping import Int16, UInt8
 from r2talker.errors import R2TalkerError
 from r2talker.live.messages import Blink, Interrupt, Interrupted, Look, Microphone, Played, Recorded, Refused, Report, Welcome
 from r2talker.live.metrics import Metrics
-from r2talker.live.performer import Direction, Performer
+from r2talker.live.performer import Direction
 from r2talker.live.session import FRAME_RATE, RATE, Planned, Session
 from r2talker.live.stage import Order, Stage
+from r2talker.live.troupe import Actor
 from r2talker.live.views import View, check_look
 
 MOST_RECORDING_SECONDS = 600
@@ -62,37 +63,41 @@ class Listener:
         self,
         stage: Stage,
         avatar: str,
-        performer: Performer,
+        actor: Actor,
         sink: Sink,
-        pool: ThreadPoolExecutor,
         chores: ThreadPoolExecutor,
         metrics: Metrics,
         recordings: Path,
     ) -> None:
-        """performer: of `make_performer`, for this listener alone. pool: for frames; chores: for what takes longer."""
+        """actor: for this listener alone. chores: threads for what takes longer than a frame."""
         self.name = secrets.token_hex(8)
         self.sink, self.look = sink, Look()
         self.metrics = Metrics(metrics)
         self.begun = time.monotonic()
-        self._pool, self._chores, self._recordings = pool, chores, recordings
+        self._chores, self._recordings = chores, recordings
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._backdrop: tuple[UInt8[np.ndarray, "height width 3"] | None, int] = (None, 0)
         self._recording: Recording | None = None
         self._drawn: list[float] = []
         self._side = 0
-        self._enter(stage, avatar, performer)
+        self._enter(stage, avatar, actor)
 
-    def _enter(self, stage: Stage, avatar: str, performer: Performer) -> None:
-        self.stage, self.avatar, self._performer = stage, avatar, performer
-        self.session = Session(performer.ahead, time.monotonic())
+    def _enter(self, stage: Stage, avatar: str, actor: Actor) -> None:
+        self.stage, self.avatar, self._actor = stage, avatar, actor
+        self.session = Session(actor.ahead, time.monotonic())
 
-    async def switch(self, stage: Stage, avatar: str, performer: Performer) -> None:
+    async def switch(self, stage: Stage, avatar: str, actor: Actor) -> None:
         """Continue with another avatar, from the beginning of a new timeline."""
         await self.stop_recording()
-        self._enter(stage, avatar, performer)
+        self._actor.leave()
+        self._enter(stage, avatar, actor)
         self.look = Look()
         self._woken.set()
+
+    def leave(self) -> None:
+        """Let the actor go; nothing is performed any more."""
+        self._actor.leave()
 
     def welcome(self, avatars: list[str], *, speaks_text: bool) -> Welcome:
         """What the page needs to know of the avatar."""
@@ -109,7 +114,7 @@ class Listener:
             eye=round(float(track.eye.median()), 3),
             max_steps=info.render.max_steps,
             aabb=list(info.render.aabb),
-            look_ahead=self._performer.ahead / RATE,
+            look_ahead=self._actor.ahead / RATE,
             clip_faces=self.stage.avatar.model.drives_landmarks,
             speaks_text=speaks_text,
         )
@@ -144,7 +149,7 @@ class Listener:
         elif isinstance(message, Interrupt):
             self.interrupt()
         elif isinstance(message, Blink):
-            self._performer.blink()
+            self._actor.blink()
         elif isinstance(message, Played):
             self._note(message)
         self._woken.set()
@@ -180,11 +185,10 @@ class Listener:
             await self.stop_recording()
 
     async def _play(self, session: Session, planned: Planned) -> None:
-        performer, stage, begun = self._performer, self.stage, time.monotonic()
+        actor, stage, begun = self._actor, self.stage, time.monotonic()
         self.sink.sound(planned)
         self._record("sound", planned.sound, planned.number)
-        direction = self._direct(planned.number)
-        moved = await self._loop.run_in_executor(self._pool, performer.perform, planned, direction)
+        moved = await actor.perform(planned, self._direct(planned.number))
         if session is not self.session:
             return
         self._side = self.look.size or stage.side(time.monotonic())
@@ -313,11 +317,6 @@ class Listener:
             else:
                 await self._loop.run_in_executor(self._chores, recorder.picture, content, number)
         return await self._loop.run_in_executor(self._chores, recorder.close)
-
-
-def make_performer(stage: Stage, wait: int) -> Performer:
-    """A performer that blinks as no other; takes some tenths of a second, so not for the event loop. wait: see `Performer`."""
-    return Performer(stage.actor, seed=secrets.randbits(24), wait=wait)
 
 
 def pcm_samples(content: bytes) -> Int16[np.ndarray, " samples"]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,12 @@ from pathlib import Path
 from r2talker.errors import R2TalkerError
 from r2talker.live.config import ServeConfig
 from r2talker.live.library import Library
-from r2talker.live.listener import Listener, Sink, make_performer
+from r2talker.live.listener import Listener, Sink
 from r2talker.live.metrics import Metrics
 from r2talker.live.performer import Performer
 from r2talker.live.speech import can_speak
 from r2talker.live.stage import Stage
+from r2talker.live.troupe import Actor, ThreadActor, Troupe, processes_beside
 
 MOST_RECORDINGS = 20
 
@@ -29,6 +31,10 @@ class Room:
         self.pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="r2talker-live")
         # What takes longer than a frame must not stand in the way of frames.
         self.chores = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="r2talker-live-chore")
+        processes = processes_beside(library.device) if config.performers is None else config.performers
+        self.troupe = Troupe(processes) if processes else None
+        if self.troupe is not None:
+            self.troupe.rehearse(library.root / library.first)
         self.listeners: dict[str, Listener] = {}
         self._entering = 0
         self._folder = tempfile.TemporaryDirectory(prefix="r2talker-live-")
@@ -49,8 +55,8 @@ class Room:
         try:
             name = avatar or self.library.first
             loop = asyncio.get_running_loop()
-            stage, performer = await loop.run_in_executor(self.chores, self._prepare, name)
-            listener = Listener(stage, name, performer, sink, self.pool, self.chores, self.metrics, self.recordings)
+            stage, actor = await loop.run_in_executor(self.chores, self._prepare, name)
+            listener = Listener(stage, name, actor, sink, self.chores, self.metrics, self.recordings)
         finally:
             self._entering -= 1
         self.listeners[listener.name] = listener
@@ -59,16 +65,20 @@ class Room:
 
     async def switch(self, listener: Listener, avatar: str) -> None:
         """Let a listener continue with another avatar."""
-        stage, performer = await asyncio.get_running_loop().run_in_executor(self.chores, self._prepare, avatar)
-        await listener.switch(stage, avatar, performer)
+        stage, actor = await asyncio.get_running_loop().run_in_executor(self.chores, self._prepare, avatar)
+        await listener.switch(stage, avatar, actor)
 
-    def _prepare(self, avatar: str) -> tuple[Stage, Performer]:
-        stage = self.library.stage(avatar)
-        return stage, make_performer(stage, self.config.wait)
+    def _prepare(self, avatar: str) -> tuple[Stage, Actor]:
+        """Takes some tenths of a second at least, so not for the event loop. Everybody blinks as no other."""
+        stage, seed, wait = self.library.stage(avatar), secrets.randbits(24), self.config.wait
+        if self.troupe is not None:
+            return stage, self.troupe.hire(self.library.root / avatar, seed=seed, wait=wait)
+        return stage, ThreadActor(Performer(stage.actor, seed=seed, wait=wait), self.pool)
 
     def leave(self, listener: Listener) -> None:
         """Forget a listener."""
-        self.listeners.pop(listener.name, None)
+        if self.listeners.pop(listener.name, None) is not None:
+            listener.leave()
         kept = sorted(self.recordings.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
         for path in kept[:-MOST_RECORDINGS]:
             path.unlink(missing_ok=True)
@@ -103,8 +113,10 @@ class Room:
         return time.monotonic() - listener.begun > self.config.session_minutes * 60
 
     def close(self) -> None:
-        """End threads and delete recordings."""
+        """End threads and processes, and delete recordings."""
         self.library.close()
+        if self.troupe is not None:
+            self.troupe.close()
         for pool in (self.pool, self.chores):
             pool.shutdown(wait=True, cancel_futures=True)
         self._folder.cleanup()

@@ -77,6 +77,8 @@ async def _serve_socket(room: Room, socket: WebSocket, avatar: str, codec: Codec
     except MalformedError as error:
         code, reason = _POLICY, str(error)
         room.metrics.count("sessions_malformed")
+    except R2TalkerError as error:
+        code, reason = _AGAIN, str(error)
     finally:
         for task in tasks:
             task.cancel()

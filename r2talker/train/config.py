@@ -1,6 +1,7 @@
 """Settings of training; imports no torch, because the command line builds its help from them."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from r2talker.errors import R2TalkerError
@@ -8,6 +9,9 @@ from r2talker.settings import parse_duration, require_at_least
 
 SHORTEST = 5.0
 """Seconds below which a time budget leaves nothing to train in."""
+
+LPIPS_SIDE = 32
+"""Shortest side of a patch in pixels that LPIPS can judge (`ops.lpips.network.SMALLEST`)."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,10 @@ class TrainConfig:
     """Weight of 1 - SSIM of the patches, beside the squared error."""
     edges: float = 1e-2
     """Weight of the difference between the patches' gradients and the truth's."""
+    perception: float = 1e-2
+    """Weight of LPIPS of the patches, which takes part where `--lpips-dir` is given."""
+    lpips_dir: Path | None = None
+    """Folder with alexnet*.pth (AlexNet of torchvision) and *alex.pth (linear weights of LPIPS 0.1): the lips phase asks them too."""
     ema_share: float = 0.02
     """Time constant of the weights' moving average, as a share of the phase's steps; 0 keeps the raw weights."""
     occupancy_interval: int = 16
@@ -119,12 +127,26 @@ class TrainConfig:
             "occupancy_cells",
             "coarse_levels",
         )
-        least_none = ("lips_steps", "grid_rate", "net_rate", "structure", "edges", "unlock_share", "entropy", "ambient")
+        least_none = (
+            "lips_steps",
+            "grid_rate",
+            "net_rate",
+            "structure",
+            "edges",
+            "perception",
+            "unlock_share",
+            "entropy",
+            "ambient",
+        )
         require_at_least(self, train_size=16, patch=8, table=8, **dict.fromkeys(least_one, 1))
         require_at_least(self, landmark_noise=0, ema_share=0, **dict.fromkeys(least_none, 0))
         if not self.unlock_share <= 0.9:
             raise R2TalkerError(
                 f"--unlock-share must be at most 0.9, so that all levels train in the end, got {self.unlock_share:g}"
+            )
+        if self.lpips_dir is not None and self.patch < LPIPS_SIDE:
+            raise R2TalkerError(
+                f"LPIPS needs patches of at least {LPIPS_SIDE} pixels, got --patch {self.patch}; give a larger one"
             )
         if self.time is None:
             return

@@ -7,6 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from r2talker.ops.lpips.network import Lpips
+from r2talker.ops.lpips.op import lpips
+
 EPSILON = 1e-5
 WINDOW, C1, C2 = 7, 0.01**2, 0.03**2
 SCALES = (1, 2, 4)
@@ -16,12 +19,15 @@ SCALES = (1, 2, 4)
 class PatchLoss:
     """What is asked of square patches of `side` pixels beside the squared error.
 
-    structure: weight of 1 - SSIM. edges: weight of the difference of the gradients.
+    structure: weight of 1 - SSIM. edges: weight of the difference of the gradients. perception: weight of LPIPS, by a network that the
+    user has.
     """
 
     side: int
     structure: float
     edges: float
+    perception: float = 0.0
+    network: Lpips | None = None
 
 
 def squared_error(prediction: Float[Tensor, "rays 3"], truth: Float[Tensor, "rays 3"]) -> Float[Tensor, ""]:
@@ -64,4 +70,8 @@ def patch_loss(prediction: Float[Tensor, "rays 3"], truth: Float[Tensor, "rays 3
     """Mean over rays, which fill one patch after the other row by row, of squared error and of what `loss` adds."""
     a, b = (v.reshape(-1, loss.side, loss.side, 3).permute(0, 3, 1, 2) for v in (prediction, truth))
     structure = 1 - structural_similarity(a, b).mean()
-    return squared_error(prediction, truth) + loss.structure * structure + loss.edges * edge_difference(a, b).mean()
+    total = squared_error(prediction, truth) + loss.structure * structure + loss.edges * edge_difference(a, b).mean()
+    if loss.network is None:
+        return total
+    seen = lpips(loss.network, *(v.permute(0, 2, 3, 1) for v in (a, b)))
+    return total + loss.perception * seen.mean()

@@ -25,6 +25,7 @@ from r2talker.model.method import Method
 from r2talker.model.talking_head import ModelConfig, TalkingHead
 from r2talker.model.torso import TorsoConfig, torso_grid
 from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.lpips.network import BACKBONE, LINEAR, load_lpips
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
 from r2talker.train.arithmetic import Arithmetic, choose_arithmetic, in_one_order
@@ -179,7 +180,9 @@ class Trainer:
 
     def _settings(self) -> dict[str, Any]:
         """All settings, with what the quality stands for filled in; under a time budget the numbers of steps are left open."""
+        folder = self.config.lpips_dir
         settings = {**dataclasses.asdict(self.config), **dataclasses.asdict(self.amounts)}
+        settings["lpips_dir"] = None if folder is None else str(folder)
         if self.config.seconds is None:
             return settings
         return {name: None if name.endswith("_steps") else value for name, value in settings.items()}
@@ -230,7 +233,7 @@ class Trainer:
             name="lips",
             steps=amounts.lips_steps,
             sampling=LIPS_SAMPLING,
-            patches=PatchLoss(config.patch, config.structure, config.edges),
+            patches=self._patch_loss(),
             rate=LIPS_RATE,
         )
         torso = TorsoPhase(
@@ -239,6 +242,20 @@ class Trainer:
         )  # fmt: skip
         entries = [Entry(head, share=4), Entry(lips, share=1), Entry(torso, share=1)]
         return [entry for entry in entries if entry.phase.steps]
+
+    def _patch_loss(self) -> PatchLoss:
+        """R2TalkerError for a folder without networks, early and not when the lips phase begins."""
+        config, folder = self.config, self.config.lpips_dir
+        if folder is not None and not self.amounts.lips_steps:
+            raise R2TalkerError(
+                "--lpips-dir is for the lips phase, which there is not on a CPU by default; give --lips-steps too"
+            )
+        network = None if folder is None else load_lpips(folder, self.device)
+        if folder is not None and network is None:
+            raise R2TalkerError(
+                f"{folder} holds neither {BACKBONE} nor {LINEAR}, which LPIPS is made of; leave out --lpips-dir"
+            )
+        return PatchLoss(config.patch, config.structure, config.edges, config.perception, network)
 
     def _conditions(self) -> tuple[Conditions, float]:
         """What drives the frames, and the usual eye opening of the training frames, in which its eye values are counted.

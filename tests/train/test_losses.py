@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from r2talker.ops.lpips.network import Lpips
 from r2talker.train.losses import PatchLoss, edge_difference, patch_loss, squared_error, structural_similarity
 from tests.tolerances import assert_close
 
@@ -53,3 +54,17 @@ def test_without_weights_a_patch_costs_its_squared_error(patches: Tensor) -> Non
     assert_close(
         patch_loss(soft, truth, PatchLoss(SIDE, 0, 0))[None], squared_error(soft, truth)[None], "single precision sums"
     )
+
+
+def test_a_network_is_asked_too_and_colours_are_brought_to_its_range() -> None:
+    torch.manual_seed(0)
+    network = Lpips().requires_grad_(False)
+    for weight in network.weights:
+        weight.uniform_()
+    truth, shown = torch.rand(2 * 32 * 32, 3), torch.rand(2 * 32 * 32, 3, requires_grad=True)
+    plain, asked = PatchLoss(32, 1e-3, 1e-2), PatchLoss(32, 1e-3, 1e-2, perception=0.5, network=network)
+    added = patch_loss(shown, truth, asked) - patch_loss(shown, truth, plain)
+    pictures = [v.detach().reshape(2, 32, 32, 3).permute(0, 3, 1, 2) * 2 - 1 for v in (shown, truth)]
+    assert_close(added[None], 0.5 * network(*pictures).mean()[None], "single precision sums")
+    assert torch.autograd.grad(added, shown)[0].abs().amax() > 0
+    assert all(parameter.grad is None for parameter in network.parameters())

@@ -173,6 +173,15 @@ def test_the_lips_phase_goes_on_with_the_head_where_it_stopped(dataset: DatasetF
     assert "model.head.position_grid.embeddings" in differing(whole, without)
 
 
+def test_networks_that_lips_would_ask_are_missed_at_once(dataset: DatasetFolder, tmp_path: Path) -> None:
+    config = dataclasses.replace(BRIEF, lpips_dir=tmp_path)
+    refused("give --lips-steps too", "r2talker", dataset.root, tmp_path / "a.avatar", config, MOTION)
+    config = dataclasses.replace(config, lips_steps=4)
+    refused(r"holds neither alexnet\*.pth nor \*alex.pth", "r2talker", dataset.root, tmp_path / "a.avatar", config, MOTION)
+    with pytest.raises(R2TalkerError, match="at least 32 pixels, got --patch 16"):
+        dataclasses.replace(config, patch=16)
+
+
 def test_restart_replaces_a_finished_and_a_broken_run(dataset: DatasetFolder, tmp_path: Path) -> None:
     folder = tmp_path / "a.avatar"
     train_avatar("geneface", dataset.root, folder, BRIEF, MOTION)
