@@ -231,8 +231,8 @@ class TestDeterministic:
     def test_grids_on_a_gpu_add_up_in_one_order(self) -> None:
         layout = GridLayout(input_dim=3, channels=4, base=32, finest=512)
         generator = torch.Generator().manual_seed(0)
-        x = (torch.rand(50000, 3, generator=generator) * 0.1).cuda()
-        pull = torch.randn(50000, layout.features, generator=generator).cuda()
+        x = (torch.rand(5000, 3, generator=generator) * 0.1).cuda()
+        pull = torch.randn(5000, layout.features, generator=generator).cuda()
 
         def gradient() -> Tensor:
             table = torch.zeros(layout.rows, layout.channels, device="cuda", requires_grad=True)
