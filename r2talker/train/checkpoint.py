@@ -69,10 +69,17 @@ def read_motion(path: Path, run: str) -> KeptMotion | None:
         raise R2TalkerError(f"{path} is unreadable ({error}); start again with --restart") from error
 
 
-def save_checkpoint(path: Path, position: Position, model: nn.Module, stepper: Mapping[str, Tensor] | None) -> None:
-    """Write the model and, in the middle of a phase, what its stepper holds."""
+def save_checkpoint(
+    path: Path,
+    position: Position,
+    model: nn.Module,
+    stepper: Mapping[str, Tensor] | None,
+    kept: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the model, what outlives phases beside it and, in the middle of a phase, what its stepper holds."""
     tensors: dict[str, Tensor] = {f"model.{key}": value for key, value in model.state_dict().items()}
     tensors.update({f"stepper.{key}": value for key, value in (stepper or {}).items()})
+    tensors.update({f"kept.{key}": value for key, value in (kept or {}).items()})
     write_tensors(path, tensors, {"position": json.dumps(position.__dict__)})
 
 
@@ -84,6 +91,13 @@ def load_model(path: Path, model: nn.Module) -> None:
 def load_stepper(path: Path) -> dict[str, Tensor]:
     """What the stepper of the phase in progress held."""
     return _read(path, "stepper.")
+
+
+def load_kept(path: Path, kept: Mapping[str, Tensor]) -> None:
+    """Restore what outlives phases, in place."""
+    stored = _read(path, "kept.")
+    for key, tensor in kept.items():
+        tensor.copy_(stored[key])
 
 
 def _read(path: Path, prefix: str) -> dict[str, Tensor]:

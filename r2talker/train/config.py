@@ -24,12 +24,15 @@ class SamplingConfig:
     """Share of rays drawn from the lips and their surroundings."""
     eyes: float = 0.05
     """Share of rays drawn from the eyes."""
+    hard: float = 0.0
+    """Share of rays drawn where the head's error has been large, in the head phase."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, anywhere=0, lips=0, eyes=0)
-        if self.anywhere + self.lips + self.eyes > 1:
+        require_at_least(self, anywhere=0, lips=0, eyes=0, hard=0)
+        together = self.anywhere + self.lips + self.eyes + self.hard
+        if together > 1:
             raise R2TalkerError(
-                f"--anywhere, --lips and --eyes are shares of all rays, got {self.anywhere + self.lips + self.eyes:g} of them together"
+                f"--anywhere, --lips, --eyes and --hard are shares of all rays, got {together:g} of them together"
             )
 
 
@@ -81,6 +84,9 @@ class TrainConfig:
     on a GPU. It takes many steps until lips are as good as without."""
     landmark_noise: float = 0.05
     """Standard deviation of the noise on the driving landmarks, in units of their range [-1, 1]."""
+    exposure: bool = False
+    """Find gain and offset of each training frame's colours, for cameras that set their exposure by themselves; the avatar has the usual
+    one."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     patch: int = 32
     """Side in pixels of the square patches of the lips phase; a step takes as many as its rays fill."""

@@ -21,6 +21,7 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.networks import networks
 from r2talker.render.rays import marching_rules
 from r2talker.train.flat import FlatWeights, Graphs, decaying_rates, take_step
+from r2talker.train.lessons import HEAD, NO_LESSONS, Lessons, SeenRays
 from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, patch_loss
 from r2talker.train.parallel import ALONE, Team
@@ -40,7 +41,7 @@ class HeadSchedule:
     """steps of the run; rays per frame of a step; average_steps: time constant of the moving average, 0 for none.
 
     occupancy_interval: steps between refreshes of the occupancy grid. noise: standard deviation added to the windows. warmup: steps
-    over which the rates rise. patches: what is asked of the rays when they fill patches.
+    over which the rates rise. patches: what is asked of the rays when they fill patches. hard: of the rays, drawn where errors are large.
     """
 
     steps: int
@@ -50,6 +51,7 @@ class HeadSchedule:
     noise: float = 0.0
     warmup: int = 0
     patches: PatchLoss | None = None
+    hard: int = 0
 
 
 class FusedHead:
@@ -57,7 +59,7 @@ class FusedHead:
 
     A `Stepper`. windows: [frames, W, ...] and eye: [frames] what drives every frame; others: [slots] which frames of a step
     take the windows of another, drawn anew. Cells that `occupancy` calls possible may become occupied. team: processes that train it
-    together; `clip.schedule` and `others` are of this one's frames only.
+    together; `clip.schedule` and `others` are of this one's frames only. lessons: what the rays teach beside the weights.
     """
 
     log_period = 200
@@ -75,7 +77,9 @@ class FusedHead:
         schedule: HeadSchedule,
         settings: RenderSettings,
         team: Team = ALONE,
+        lessons: Lessons = NO_LESSONS,
     ) -> None:
+        self.lessons = lessons
         self.head, self.occupancy, self.clip, self.schedule, self.team = head, occupancy, clip, schedule, team
         self.windows, self.eye, self.others = windows, eye, others
         self.device = device = clip.plate.device
@@ -97,10 +101,11 @@ class FusedHead:
             net, head.individual_codes, self._halves(net), self._gradients(net), clip, losses,
             scene_words(marching_rules(settings), bitfield), self.bits, self.weights.steps, schedule.rays, kernels,
             torch.cuda.get_device_properties(device).multi_processor_count,
+            schedule.hard, None if lessons.exposure is None else lessons.exposure.maps,
         )  # fmt: skip
         self.done = 0
         self._unlock_share = losses.unlock_steps / losses.steps
-        self._graphs = Graphs(lambda: [*self.weights.changing(), self.density, self.bits])
+        self._graphs = Graphs(lambda: [*self.weights.changing(), self.density, self.bits, *lessons.changing()])
 
     def advance(self, steps: int = 1) -> None:
         """Take so many steps; returns before the device has done them."""
@@ -108,6 +113,9 @@ class FusedHead:
             if self.done % self.schedule.occupancy_interval == 0:
                 self._refresh_for_all()
             take_step(self._graphs, self.weights, self.team, self._pull)
+            if self.lessons.notes:
+                self.lessons.share(self.team)
+                self._graphs.run("learn", self.lessons.learn)
             self.done += 1
             self.weights.take_average(self.done)
 
@@ -220,11 +228,35 @@ class FusedHead:
         with torch.no_grad():
             drive = code.detach()
             self.step.fold(drive, eye)
+            self._choose()
             self.step.forward()
+            self._note()
         pulls = None if self.schedule.patches is None else self._pulls_of_patches(self.schedule.patches)
         with torch.no_grad():
             self.step.backward(drive, eye, pulls)
         code.backward(self.step.gradients.code)
+
+    def _choose(self) -> None:
+        """Pixels of the rays that look where errors are large; frames that are there for their eyes have none."""
+        hard, step = self.lessons.hard, self.step
+        if hard is None or not step.choices:
+            return
+        heads = self.clip.regions[:, HEAD].index_select(0, self._frames())
+        drawn = hard.draw(heads, step.choices, self.clip.plate.shape[1])
+        step.chosen.copy_(torch.where(self.others[:, None], -1, drawn))
+
+    def _note(self) -> None:
+        step, frames = self.step, self._frames()
+        if not self.lessons.notes or step.pixels is None:
+            return
+        assert step.shown is not None
+        assert step.wanted is not None
+        assert step.opacities is not None
+        rectangles = self.clip.regions.index_select(0, frames)
+        width = self.clip.plate.shape[1]
+        self.lessons.note(
+            SeenRays(frames, step.pixels.long(), rectangles, step.shown, step.wanted, step.opacities, ~self.others, width)
+        )
 
     def _pulls_of_patches(self, patches: PatchLoss) -> Tensor:
         """Gradient of the patches' loss, summed over rays, with respect to the rays' colours."""

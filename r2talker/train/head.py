@@ -1,9 +1,10 @@
 """The head phase: rays of the training frames of a step, over the true torso (upstream.md 6.2)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from r2talker.data.dataset import Dataset, Pictures, torso_over_background
@@ -14,10 +15,11 @@ from r2talker.ops.camera_rays.op import generate_rays
 from r2talker.ops.render_head.cuda import view_words
 from r2talker.ops.train_head.cuda import ClipTensors, Losses
 from r2talker.render.config import RenderSettings
-from r2talker.render.rays import render_rays, trace_rays
+from r2talker.render.rays import TracedRays, render_rays, trace_rays
 from r2talker.train.arithmetic import PLAIN, Arithmetic
 from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
+from r2talker.train.lessons import HEAD, NO_LESSONS, Lessons, SeenRays
 from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
 from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
@@ -44,7 +46,7 @@ class HeadPhase:
 
     rays: per step, shared by its `frames_per_step` frames, which the processes of `team` share. patches: rays fill square patches,
     which are judged as such; the `lips` phase. net_rate: of the networks at the start; rate: factor on all learning rates. sampling:
-    where rays go. recombine: some frames are there for their eyes only (`recombine.py`).
+    where rays go. recombine: some frames are there for their eyes only (`recombine.py`). lessons: what outlives the phase beside the model.
     """
 
     model: TalkingHead
@@ -64,6 +66,7 @@ class HeadPhase:
     recombine: bool
     patches: PatchLoss | None = None
     rate: float = 1.0
+    lessons: Lessons = NO_LESSONS
     arithmetic: Arithmetic = PLAIN
     team: Team = ALONE
     name: str = "head"
@@ -79,7 +82,11 @@ class HeadPhase:
         """Fused kernels where they can run and may."""
         if self.arithmetic.fused and fused_trains(self.model.head, self.device):
             return self._fused()
-        return GradientStepper(self, config, self.team, self.arithmetic.loss_scale)
+        return GradientStepper(self, config, self.team, self.arithmetic.loss_scale, self._learn)
+
+    def _learn(self) -> None:
+        self.lessons.share(self.team)
+        self.lessons.learn()
 
     def groups(self) -> list[ParameterGroup]:
         return self.model.head_groups(self.config.grid_rate * self.rate, self.net_rate * self.rate)
@@ -107,6 +114,12 @@ class HeadPhase:
                 generator = step_generator(self.config.seed + 1, step, self.device)
                 self.model.occupancy.update(self.model.head, code, generator, most=self.occupancy_cells)
 
+    @cached_property
+    def rectangles(self) -> Int[Tensor, "frames 4 4"]:
+        """(top, bottom, left, right) of every training frame's head, lips, eyes and face."""
+        rows = [[region.rows_and_columns for region in (r.head, r.lips, r.eyes, r.face)] for r in self.regions]
+        return torch.tensor(rows, dtype=torch.int32, device=self.device)
+
     @property
     def rays_per_frame(self) -> int:
         """Rays that a step draws from each of its frames."""
@@ -124,9 +137,12 @@ class HeadPhase:
         behind = torso_over_background(
             self.pictures.torso[row].reshape(-1, 4)[pixels], self.pictures.background.reshape(-1, 3)[pixels]
         )
+        if self.lessons.exposure is not None:
+            truth, behind = (self.lessons.exposure.undo(v[None], self._only(frame))[0] for v in (truth, behind))
         noise = torch.rand(len(pixels), generator=generator, device=self.device)
         code, head = self._code(frame, role, generator), self.arithmetic.head(self.model.head)
         traced = trace_rays(head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
+        self._note(frame, role, pixels, truth, traced)
         error = squared_error(traced.rgb, truth)
         asked = error if self.patches is None else patch_loss(traced.rgb, truth, self.patches)
         entropy = binary_entropy(traced.opacity)
@@ -154,9 +170,32 @@ class HeadPhase:
         """The pixels of a step."""
         regions, size = self.regions[frame], self.pictures.size
         if self.patches is None:
-            return sample_pixels(regions, size, self.rays_per_frame, sampling, generator)
+            hard = self._hard_rays(sampling)
+            pixels = sample_pixels(regions, size, self.rays_per_frame, sampling, generator, elsewhere=hard)
+            if self.lessons.hard is None or not hard:
+                return pixels
+            drawn = self.lessons.hard.draw(self.rectangles[frame, HEAD][None], hard, size, generator)[0]
+            return torch.cat([pixels, drawn])
         count = max(1, self.rays_per_frame // self.patches.side**2)
         return sample_patches(regions, size, count, self.patches.side, sampling, generator)
+
+    def _note(self, frame: int, role: Role, pixels: Tensor, truth: Tensor, traced: TracedRays) -> None:
+        """For the lessons: what the rays of a frame show, and the truth that they were compared with."""
+        if not self.lessons.notes:
+            return
+        own = torch.full((1,), role == "face", device=self.device)
+        shown, wanted, opacity = (values.detach()[None] for values in (traced.rgb, truth, traced.opacity))
+        rectangles = self.rectangles[frame][None]
+        self.lessons.note(
+            SeenRays(self._only(frame), pixels[None], rectangles, shown, wanted, opacity, own, self.pictures.size)
+        )
+
+    def _hard_rays(self, sampling: SamplingConfig) -> int:
+        """Of a frame's rays."""
+        return 0 if self.lessons.hard is None else int(self.rays_per_frame * sampling.hard)
+
+    def _only(self, frame: int) -> Int[Tensor, "1"]:
+        return torch.full((1,), frame, device=self.device)
 
     def _fused(self) -> FusedHead:
         config, frames = self.config, len(self.dataset.train)
@@ -168,6 +207,7 @@ class HeadPhase:
             config.landmark_noise if self.model.drives_landmarks else 0.0,
             config.warmup,
             self.patches,
+            self._hard_rays(self.sampling),
         )
         side = 0 if self.patches is None else self.patches.side
         # Kernels count the rays of their own frames, so every process draws by a seed of its own.
@@ -187,6 +227,7 @@ class HeadPhase:
             schedule,
             self.settings,
             self.team,
+            self.lessons,
         )
 
     def _clip(self, roles: list[Role], places: range) -> ClipTensors:
@@ -197,13 +238,12 @@ class HeadPhase:
         turns = [(step * slots + place, role) for step in range(self.steps) for place, role in zip(places, roles, strict=True)]
         order = [self._frame(turn, role) for turn, role in turns]
         schedule = torch.tensor(order, dtype=torch.int32, device=device).view(self.steps, len(places))
-        rectangles = [[region.rows_and_columns for region in (r.head, r.lips, r.eyes, r.face)] for r in self.regions]
         return ClipTensors(
             truth=pictures.truth[:frames].contiguous(),
             torso=pictures.torso[:frames].contiguous(),
             plate=pictures.background.contiguous(),
             views=view_words(self.dataset.c2w[:frames].to(device), self.dataset.camera(0, pictures.size)).contiguous(),
-            regions=torch.tensor(rectangles, dtype=torch.int32, device=device),
+            regions=self.rectangles,
             schedule=schedule,
             shares=torch.tensor([[s.anywhere, s.lips, s.eyes] for s in shares], device=device),
         )

@@ -1,6 +1,7 @@
 """The loop of every phase: steps, checkpoints, readings and previews."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,13 +41,16 @@ class Clock:
 class _Beginning:
     """Where a phase began, kept for a watcher who wants it anew. stepper: its tensors, none for a phase that has not been begun."""
 
-    def __init__(self, model: dict[str, Tensor], stepper: dict[str, Tensor]) -> None:
+    def __init__(self, model: dict[str, Tensor], stepper: dict[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+        self._kept = [(tensor, tensor.clone()) for tensor in kept.values()]
         self._model = {name: tensor.detach().clone() for name, tensor in model.items()}
         self._stepper = {name: tensor.detach().clone() for name, tensor in stepper.items()}
 
     def again(self, phase: Phase, config: TrainConfig) -> Stepper:
         """The stepper that takes the first step once more."""
         phase.model.load_state_dict(self._model)
+        for tensor, value in self._kept:
+            tensor.copy_(value)
         stepper = phase.stepper(config)
         if self._stepper:
             stepper.restore(self._stepper)
@@ -55,7 +59,7 @@ class _Beginning:
 
 @dataclass(frozen=True)
 class Run:
-    """What the phases of one training run share; name: identifies dataset and settings."""
+    """What the phases of one training run share; name: identifies dataset and settings. kept: what outlives phases beside the model."""
 
     name: str
     config: TrainConfig
@@ -63,6 +67,7 @@ class Run:
     diary: Diary
     stopwatch: Stopwatch
     watcher: Watcher | None = None
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pace | None = None) -> None:
@@ -75,7 +80,8 @@ def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pa
         start = position.step
         stepper.restore(load_stepper(run.diary.folder.checkpoint))
         _replan(phase, stepper, position.steps)
-    beginning = None if run.watcher is None else _Beginning(phase.model.state_dict(), stepper.tensors() if start else {})
+    held = stepper.tensors() if start else {}
+    beginning = None if run.watcher is None else _Beginning(phase.model.state_dict(), held, run.kept)
     checkpoint, preview = Clock(run.config.checkpoint_seconds), Clock(run.config.preview_seconds, FIRST_PREVIEW)
     step = start
 
@@ -133,7 +139,8 @@ def _save(phase: Phase, run: Run, step: int, stepper: Stepper | None) -> None:
     # Before the checkpoint: what it has more is cut off again, what it lacked would be missing.
     run.diary.save()
     position = Position(run.name, phase.name, step, phase.steps, run.stopwatch.seconds())
-    save_checkpoint(run.diary.folder.checkpoint, position, phase.model, None if stepper is None else stepper.tensors())
+    held = None if stepper is None else stepper.tensors()
+    save_checkpoint(run.diary.folder.checkpoint, position, phase.model, held, run.kept)
 
 
 def _words(scalars: dict[str, float]) -> str:

@@ -72,13 +72,16 @@ def frame_of_step(frames: int, seed: int, step: int) -> int:
 
 
 def sample_pixels(
-    regions: FrameRegions, size: int, rays: int, config: SamplingConfig, generator: torch.Generator
-) -> Int[Tensor, " rays"]:
-    """Flat row-major pixel numbers, drawn with replacement: each region's share is drawn uniformly from its rectangle."""
+    regions: FrameRegions, size: int, rays: int, config: SamplingConfig, generator: torch.Generator, *, elsewhere: int = 0
+) -> Int[Tensor, " drawn"]:
+    """Flat row-major pixel numbers, drawn with replacement: each region's share is drawn uniformly from its rectangle.
+
+    elsewhere: rays that others draw and the head's rectangle goes without; the result has so many fewer.
+    """
     everything = Region(0, size, 0, size)
     shares = [(everything, config.anywhere), (regions.lips, config.lips), (regions.eyes, config.eyes)]
     counts = [int(rays * share) for _, share in shares]
-    plan = [(regions.head, rays - sum(counts)), *zip((region for region, _ in shares), counts, strict=True)]
+    plan = [(regions.head, rays - sum(counts) - elsewhere), *zip((region for region, _ in shares), counts, strict=True)]
     return torch.cat([pixels_inside(region, count, size, generator) for region, count in plan])
 
 

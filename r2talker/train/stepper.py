@@ -1,5 +1,6 @@
 """Steps by autograd and PyTorch's Adam, for phases that give a loss."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -34,12 +35,22 @@ class LossPhase(Protocol):
 
 
 class GradientStepper:
-    """See `Stepper`. The processes of `team` share the frames of a step. loss_scale: factor on the loss while gradients are made."""
+    """See `Stepper`. The processes of `team` share the frames of a step.
+
+    loss_scale: factor on the loss while gradients are made. conclude: called at the end of every step.
+    """
 
     log_period = 20
 
-    def __init__(self, phase: LossPhase, config: TrainConfig, team: Team = ALONE, loss_scale: float = 1.0) -> None:
-        self.phase, self.team, self.loss_scale = phase, team, loss_scale
+    def __init__(
+        self,
+        phase: LossPhase,
+        config: TrainConfig,
+        team: Team = ALONE,
+        loss_scale: float = 1.0,
+        conclude: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.phase, self.team, self.loss_scale, self.conclude = phase, team, loss_scale, conclude
         self.groups = phase.groups()
         self.parameters = [parameter for group in self.groups for parameter in group.parameters]
         self.optimizer = make_optimizer(self.groups)
@@ -55,6 +66,7 @@ class GradientStepper:
         self._scalars = self._pull(step)
         self.optimizer.step()
         self.average.update(self.parameters, step)
+        self.conclude()
 
     def scalars(self) -> dict[str, float]:
         return {name: float(value.detach()) for name, value in self._scalars.items()}

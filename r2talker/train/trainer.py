@@ -29,13 +29,16 @@ from r2talker.ops.lpips.network import BACKBONE, LINEAR, load_lpips
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
 from r2talker.train.arithmetic import Arithmetic, choose_arithmetic, in_one_order
-from r2talker.train.checkpoint import KeptMotion, Position, load_model, read_motion, read_position, save_motion
+from r2talker.train.checkpoint import KeptMotion, Position, load_kept, load_model, read_motion, read_position, save_motion
 from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.diary import Diary, RunFolder
+from r2talker.train.exposure import Exposure
 from r2talker.train.fused_head import fused_trains
+from r2talker.train.hard import HardMap
 from r2talker.train.head import Conditions, HeadPhase
 from r2talker.train.history import History, read_history
 from r2talker.train.hull import head_hull
+from r2talker.train.lessons import Lessons
 from r2talker.train.loop import Run, run_phase
 from r2talker.train.losses import PatchLoss
 from r2talker.train.motion import train_motion
@@ -112,9 +115,14 @@ class Trainer:
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         conditions, unit = self._conditions()
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
-        entries = self._phases(model, pictures, conditions, arithmetic)
+        lessons = Lessons(
+            HardMap(self.device) if self.config.sampling.hard else None,
+            Exposure(len(self.dataset.train), self.device) if self.config.exposure else None,
+        )
+        entries = self._phases(model, pictures, conditions, arithmetic, lessons)
         if position is not None:
             load_model(self.folder.checkpoint, model)
+            load_kept(self.folder.checkpoint, lessons.tensors())
         # Equal from the seed already, unless machines draw differently.
         self.team.follow(model.state_dict().values())
         if self.team.size > 1 and self.device.type == "cuda":
@@ -124,11 +132,13 @@ class Trainer:
             self._follow(entries, position)
             return None
         showing = Showing(model, self.dataset, pictures, conditions)
-        self._lead(entries, showing, position, history)
+        self._lead(entries, showing, position, history, lessons.tensors())
         model.head.take_eye_unit(unit)
         return self._avatar(model, None if motion is None else motion.model, pictures, history)
 
-    def _lead(self, entries: list[Entry], showing: Showing, position: Position | None, history: History) -> None:
+    def _lead(
+        self, entries: list[Entry], showing: Showing, position: Position | None, history: History, kept: dict[str, Tensor]
+    ) -> None:
         """Train, and leave everything that people look at."""
         write_json(self.folder.root / "settings.json", self._settings())
         summary = Summary(self.folder, self.method.name, self.dataset, self._settings(), str(self.device), history)
@@ -137,7 +147,7 @@ class Trainer:
         budget = self.config.seconds
         end = None if budget is None else budget - min(self._closing(showing), MOST_CLOSING * budget)
         with Diary(self.folder, history, summary.write) as diary:
-            run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher)
+            run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher, kept)
             self._train_phases(entries, run, position, end)
         self.team.part()
         showing.model.eval()
@@ -216,7 +226,9 @@ class Trainer:
         torso = TorsoConfig(coarsened(torso_grid(), size), codes=info.train_frames)
         return ModelConfig(head, self.method.trained_grid, torso, width)
 
-    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions, arithmetic: Arithmetic) -> list[Entry]:
+    def _phases(
+        self, model: TalkingHead, pictures: Pictures, conditions: Conditions, arithmetic: Arithmetic, lessons: Lessons
+    ) -> list[Entry]:
         """The list, in order; every phase has its own loss and schedule."""
         config, dataset, amounts, team = self.config, self.dataset, self.amounts, self.team
         fused = arithmetic.fused and fused_trains(model.head, self.device)
@@ -226,7 +238,7 @@ class Trainer:
             steps=amounts.head_steps, rays=amounts.rays,
             frames_per_step=team.frames(config.frames_per_step, FRAMES_PER_STEP if fused else 1),
             occupancy_cells=amounts.occupancy_cells, order=rehearsal(dataset), sampling=config.sampling,
-            net_rate=amounts.net_rate, recombine=amounts.recombine, arithmetic=arithmetic, team=team,
+            net_rate=amounts.net_rate, recombine=amounts.recombine, lessons=lessons, arithmetic=arithmetic, team=team,
         )  # fmt: skip
         lips = dataclasses.replace(
             head,
@@ -235,6 +247,7 @@ class Trainer:
             sampling=LIPS_SAMPLING,
             patches=self._patch_loss(),
             rate=LIPS_RATE,
+            lessons=Lessons(exposure=lessons.exposure, learning=False),
         )
         torso = TorsoPhase(
             model, dataset, pictures, config, steps=amounts.torso_steps, rays=TORSO_RAYS * amounts.rays,

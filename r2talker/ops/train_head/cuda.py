@@ -137,8 +137,10 @@ def gradient_floats(macros: dict[str, int]) -> int:
 class HeadStep:
     """The passes of one training step; every call is free of host synchronisation and can be captured in a graph.
 
-    steps: [1] the number of the step, on the device. individual: [frames, width] individual codes. Where rays fill patches, `forward`
-    leaves their colours in `shown` and the truth in `wanted`, [slots, rays, 3].
+    steps: [1] the number of the step, on the device. individual: [frames, width] individual codes. choices: rays of a slot whose pixels
+    stand in `chosen`, [slots, choices], before `forward`; negative ones are drawn like the others. exposures: gains and offsets of the
+    frames' colours, which are taken back from truth and torso. Where rays fill patches, or with either of these, `forward` leaves colours in
+    `shown`, the truth in `wanted`, [slots, rays, 3], opacities in `opacities` and pixel numbers in `pixels`, [slots, rays].
     """
 
     net: HeadNetworks
@@ -153,6 +155,8 @@ class HeadStep:
     rays: int
     kernels: Kernels
     multiprocessors: int
+    choices: int = 0
+    exposures: Float[Tensor, "frames 2 3"] | None = None
     _kept: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -184,8 +188,11 @@ class HeadStep:
         self.answers = empty(rows, 4, dtype=torch.float32)
         self.coordinates = empty(rows, 2, dtype=torch.float32)
         self.sample_ray, self.sample_t = empty(rows), empty(rows, dtype=torch.float32)
-        patches = (slots, self.rays, 3)
-        self.shown, self.wanted = (empty(*patches, dtype=torch.float32) if self.losses.patch else None for _ in range(2))
+        looks = bool(self.losses.patch or self.choices or self.exposures is not None)
+        self.chosen = torch.full((slots, self.choices), -1, dtype=torch.int32, device=device)
+        self.shown, self.wanted = (empty(slots, self.rays, 3, dtype=torch.float32) if looks else None for _ in range(2))
+        self.opacities = empty(slots, self.rays, dtype=torch.float32) if looks else None
+        self.pixels = empty(slots, self.rays) if looks else None
         self.fresh = torch.zeros(CELLS, device=device)
         self.total = torch.zeros(1, device=device)
         matrices = [net.first, net.second, net.third, net.color, net.rgb, self.joint]
@@ -218,7 +225,8 @@ class HeadStep:
         slots, rays, halves = self.clip.slots, self.rays, self.halves
         clip, steps, blocks = self.clip_words, self.steps, (-(-rays // 128), self.clip.slots)
         self._launch("draw_rays", blocks, 128, [
-            clip, steps, self.scene, self.bits, rays, self.listed, self.targets, self.slots, self.shown, self.wanted,
+            clip, steps, self.scene, self.bits, rays, self.listed, self.targets, self.slots, self.chosen, self.choices, self.exposures,
+            self.shown, self.wanted, self.opacities, self.pixels,
         ])  # fmt: skip
         shading = -(-self.multiprocessors * BLOCKS // slots)
         shared = weights_bytes(self.macros) + WARPS * DESK_BYTES + self.levels.numel() * 4
@@ -229,7 +237,7 @@ class HeadStep:
         ], shared)  # fmt: skip
         if self.shown is not None:
             self._launch("show_rays", blocks, 128, [
-                self.scene, rays, self.targets, self.slots, self.answers, self.sample_t, self.ray_samples, self.shown,
+                self.scene, rays, self.targets, self.slots, self.answers, self.sample_t, self.ray_samples, self.shown, self.opacities,
             ])  # fmt: skip
 
     def backward(

@@ -13,13 +13,19 @@ __device__ __forceinline__ Rectangle region_of(const Clip& clip, const Shares& s
   return regions.head;
 }
 
-__device__ __forceinline__ void read_target(const Clip& clip, int frame, u32 pixel, Target& target) {
+// exposures: [frames, 2, 3] gains and offsets of the frames' colours, which are taken back, or null.
+__device__ __forceinline__ void read_target(const Clip& clip, const float* exposures, int frame, u32 pixel, Target& target) {
   size_t at = (size_t)frame * clip.height * clip.width + pixel;
   float alpha = clip.torso[4 * at + 3] * (1.f / 255.f);
 #pragma unroll
   for (int c = 0; c < 3; ++c) {
     target.truth[c] = clip.truth[3 * at + c] * (1.f / 255.f);
     target.behind[c] = (clip.torso[4 * at + c] * alpha + clip.plate[3 * pixel + c] * (1.f - alpha)) * (1.f / 255.f);
+    if (exposures) {
+      float gain = exposures[6 * frame + c], offset = exposures[6 * frame + 3 + c];
+      target.truth[c] = (target.truth[c] - offset) / gain;
+      target.behind[c] = (target.behind[c] - offset) / gain;
+    }
   }
 }
 
@@ -56,10 +62,12 @@ __device__ __forceinline__ void store_colour(float* colours, size_t at, const fl
   for (int c = 0; c < 3; ++c) colours[3 * at + c] = colour[c];
 }
 
-// shown, wanted: [FRAMES * rays, 3], colours of rays that meet nothing and of the truth; only where rays fill patches, else null.
+// chosen: [FRAMES, choices] pixels that the last rays of every slot look at, negative where they are drawn like the others, or null.
+// shown, wanted: [FRAMES * rays, 3], colours of rays that meet nothing and of the truth; opacities, pixels: [FRAMES * rays], of rays that
+// meet nothing and of all; null where nobody asks.
 extern "C" __global__ void draw_rays(
     const Clip* clips, const int* steps, const Scene* scenes, const u32* bits, int rays, Listed* listed, Target* targets, Slot* slots,
-    float* shown, float* wanted) {
+    const int* chosen, int choices, const float* exposures, float* shown, float* wanted, float* opacities, int* pixels) {
   const Clip& clip = *clips;
   int slot = blockIdx.y, step = *steps, frame = frame_of(clip, step, slot), lane = threadIdx.x & 31;
   int index = blockIdx.x * blockDim.x + threadIdx.x;
@@ -71,12 +79,17 @@ extern "C" __global__ void draw_rays(
   if (index < rays) {
     u32 key = slot * rays + index;
     Pixel pixel = pixel_of(clip, clip.shares[slot], clip.regions[frame], step, index, rays, key);
+    int choice = index - (rays - choices), given = choice < 0 ? -1 : chosen[slot * choices + choice];
+    if (given >= 0) pixel = {given / clip.width, given % clip.width};
     target.pixel = pixel.row * clip.width + pixel.column;
     target.count = 0;
     target.outside_face = !inside(clip.regions[frame].face, pixel.row, pixel.column);
     target.index = index;
-    read_target(clip, frame, target.pixel, target);
-    if (wanted) store_colour(wanted, key, target.truth);
+    read_target(clip, exposures, frame, target.pixel, target);
+    if (wanted) {
+      store_colour(wanted, key, target.truth);
+      pixels[key] = target.pixel;
+    }
     Ray ray = pixel_ray(clip.views[frame], pixel.row, pixel.column);
     Scene scene = *scenes;
     if (start_walk(scene, ray, uniform(clip.seed, step, key, 2), walk)) {
@@ -85,7 +98,10 @@ extern "C" __global__ void draw_rays(
     }
     if (!walk.mask) {
       missed = square_error(target, target.behind);
-      if (shown) store_colour(shown, key, target.behind);
+      if (shown) {
+        store_colour(shown, key, target.behind);
+        opacities[key] = 0.f;
+      }
     }
   }
   u32 found = __ballot_sync(~0u, walk.mask != 0), base = 0;
@@ -242,10 +258,10 @@ __device__ __forceinline__ Gathered gather_ray(
   return g;
 }
 
-// The picture of the rays that meet something, into `shown`, [FRAMES * rays, 3].
+// The picture of the rays that meet something, into `shown`, [FRAMES * rays, 3], and how opaque it is.
 extern "C" __global__ void show_rays(
     const Scene* scenes, int rays, const Target* targets, const Slot* slots, const float4* answers, const float* sample_t,
-    const u32* ray_samples, float* shown) {
+    const u32* ray_samples, float* shown, float* opacities) {
   int slot = blockIdx.y, index = blockIdx.x * blockDim.x + threadIdx.x;
   size_t first = (size_t)slot * rays, rows = (size_t)slot * MOST_TILES * 32;
   if (index >= (int)slots[slot].listed) return;
@@ -254,6 +270,7 @@ extern "C" __global__ void show_rays(
 #pragma unroll
   for (int c = 0; c < 3; ++c) g.colour[c] += g.transmittance * target.behind[c];
   store_colour(shown, first + target.index, g.colour);
+  opacities[first + target.index] = 1.f - g.transmittance;
 }
 
 // Composites every listed ray and replaces its samples' answers by the loss's gradient with respect to them (upstream.md 5.4).
