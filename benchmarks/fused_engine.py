@@ -12,6 +12,7 @@ from r2talker.ops.train_head.cuda import ClipTensors, Losses
 from r2talker.render.config import RenderSettings
 from r2talker.train.config import TrainConfig
 from r2talker.train.fused_head import FusedHead, HeadSchedule
+from r2talker.train.lessons import NO_LESSONS, Lessons
 from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
 from r2talker.train.recombine import driven_by_others
 from r2talker.train.sampling import frame_of_step
@@ -25,10 +26,21 @@ MARGIN = 25
 class FusedEngine:
     """See `benchmarks.bench_train.Engine`; readings are of the averaged weights, which are what a run would save.
 
-    rays, frames_per_step: of a step, shared by the processes of `team`.
+    rays, frames_per_step: of a step, shared by the processes of `team`. hard: share of the rays drawn where errors are large.
     """
 
-    def __init__(self, model: TalkingHead, clip: Clip, steps: int, rays: int, frames_per_step: int, team: Team = ALONE) -> None:
+    def __init__(
+        self,
+        model: TalkingHead,
+        clip: Clip,
+        steps: int,
+        rays: int,
+        frames_per_step: int,
+        team: Team = ALONE,
+        *,
+        hard: float = 0.0,
+        lessons: Lessons = NO_LESSONS,
+    ) -> None:
         config, settings = TrainConfig(), RenderSettings()
         self.model, self.device = model, clip.background.device
         model.occupancy.restrict(head_hull(clip, model.occupancy.centres(), settings))
@@ -38,8 +50,9 @@ class FusedEngine:
         losses = Losses(config.entropy, config.ambient, config.seed + SEED_STRIDE * team.rank, steps)
         places = list(team.places(frames_per_step))
         schedule = HeadSchedule(
-            steps, rays // frames_per_step, config.ema_share * steps, config.occupancy_interval, warmup=config.warmup
-        )
+            steps, rays // frames_per_step, config.ema_share * steps, config.occupancy_interval, warmup=config.warmup,
+            hard=int(hard * (rays // frames_per_step)),
+        )  # fmt: skip
         tensors = ClipTensors(
             truth=clip.pictures,
             torso=clip.pictures.new_zeros(FRAMES, clip.size, clip.size, 4),
@@ -52,7 +65,7 @@ class FusedEngine:
         nothing = driven_by_others(["face"] * len(places), self.device)
         groups = model.head_groups(config.grid_rate, NET_RATE)
         self.fused = FusedHead(
-            model.head, model.occupancy, groups, tensors, windows, clip.eye, nothing, losses, schedule, settings, team
+            model.head, model.occupancy, groups, tensors, windows, clip.eye, nothing, losses, schedule, settings, team, lessons
         )
         self._raw: Tensor | None = None
 

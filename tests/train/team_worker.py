@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from r2talker.errors import R2TalkerError
-from r2talker.train.config import TrainConfig
+from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.parallel import ALONE, Team, joined_team
 from r2talker.train.phase import StepLoss
 from r2talker.train.stepper import GradientStepper
@@ -25,7 +25,10 @@ from tests.tiny import MOTION, TRAIN_SIZE, Interrupting
 from tests.train.test_loop import Regression
 
 STEPS, FRAMES = 30, 4
-TEAM_TRAINING = TrainConfig(train_size=TRAIN_SIZE, head_steps=24, torso_steps=6, rays=64, device="cpu", checkpoint_seconds=0)
+TEAM_TRAINING = TrainConfig(
+    train_size=TRAIN_SIZE, head_steps=24, torso_steps=6, rays=64, device="cpu", checkpoint_seconds=0, exposure=True,
+    sampling=SamplingConfig(hard=0.2),
+)  # fmt: skip
 FUSED_SIZE, FUSED_STEPS, FUSED_RAYS = 128, 300, 4096
 EMULATED_SIZE, EMULATED_STEPS, EMULATED_RAYS = 32, 2, 64
 
@@ -96,21 +99,32 @@ def fused(team: Team, out: str) -> None:
     save_file({**tensors, "psnr": torch.tensor(psnr)}, f"{out}/{team.rank}.safetensors")
 
 
-def emulated(team: Team, out: str) -> None:
-    """The same in the emulator, without graphs, and what each process gave to the sum of the first step."""
+def emulate(patch: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Have the head's kernels run in the emulator, without graphs."""
     import r2talker.train.flat
     import r2talker.train.fused_head
-    from benchmarks.fused_engine import FusedEngine
-    from benchmarks.models import build_model
-    from benchmarks.scene import make_clip
     from tests.ops.cuda.backends import Backend
 
     def load(parts: Any, macros: Any, device: torch.device) -> Any:
         return Backend(device).load(parts, macros, leave_out=("pull_back_ambient",))
 
-    r2talker.train.flat.load_kernels = r2talker.train.fused_head.load_kernels = load
-    torch.cuda.get_device_properties = lambda device: SimpleNamespace(multi_processor_count=2)  # type: ignore[assignment]
-    r2talker.train.flat.Graphs.run = lambda self, name, work: work()  # type: ignore[method-assign]
+    for module in (r2talker.train.flat, r2talker.train.fused_head):
+        patch(module, "load_kernels", load)
+    patch(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(multi_processor_count=2))
+    patch(r2talker.train.flat.Graphs, "run", lambda self, name, work: work())
+
+
+def emulated(team: Team, out: str) -> None:
+    """The same in the emulator, and what each process gave to the sum of the first step."""
+    from benchmarks.fused_engine import FusedEngine
+    from benchmarks.models import build_model
+    from benchmarks.scene import FRAMES as CLIP_FRAMES
+    from benchmarks.scene import make_clip
+    from r2talker.train.exposure import Exposure
+    from r2talker.train.hard import HardMap
+    from r2talker.train.lessons import Lessons
+
+    emulate()
     given: list[Tensor] = []
 
     class Listening(Team):
@@ -122,9 +136,10 @@ def emulated(team: Team, out: str) -> None:
     model = build_model("r2talker", EMULATED_SIZE, "cpu")
     ears = Listening(team.rank, team.size)
     clip = make_clip(EMULATED_SIZE, "cpu")
-    engine = FusedEngine(model, clip, EMULATED_STEPS, EMULATED_RAYS, FRAMES, ears)
+    lessons = Lessons(HardMap(torch.device("cpu")), Exposure(CLIP_FRAMES, torch.device("cpu")))
+    engine = FusedEngine(model, clip, EMULATED_STEPS, EMULATED_RAYS, FRAMES, ears, hard=0.25, lessons=lessons)
     engine.fused.advance(EMULATED_STEPS)
-    tensors = {**_state(engine.fused), "given": given[0], "summed": given[1], "frames": engine.fused.clip.schedule}
+    tensors = {**_state(engine.fused), **lessons.tensors(), "given": given[0], "summed": given[1], "frames": engine.fused.clip.schedule}
     save_file(tensors, f"{out}/{team.rank}.safetensors")
 
 

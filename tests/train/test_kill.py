@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from r2talker.avatar_format import AvatarFolder
 from r2talker.data.folder import DatasetFolder
+from r2talker.train.config import SamplingConfig
 from r2talker.train.run import train_avatar
 from tests.tiny import MOTION, TRAINING, Recorder
 
@@ -30,7 +31,7 @@ KILLS = [
 """Where the run is killed: in every phase, between two, while a file is being written; with steps or files that come before."""
 
 
-CONFIG = dataclasses.replace(TRAINING, lips_steps=30, patch=16)
+CONFIG = dataclasses.replace(TRAINING, lips_steps=30, patch=16, exposure=True, sampling=SamplingConfig(hard=0.2))
 
 
 class Killer(Recorder):

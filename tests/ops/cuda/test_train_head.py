@@ -31,6 +31,7 @@ EYE = (0.1, 0.3)
 UNLOCKING = replace(LOSSES, coarse_levels=6, unlock_steps=8)
 SCALE = 1024
 PATCH = 8
+CHOICES = 60
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Setting:
     losses: Losses = LOSSES
     axes: str = ""
     kind: Literal["tiled", "hash"] = "tiled"
+    choices: int = 0
+    exposures: Tensor | None = None
 
     def __post_init__(self) -> None:
         device = self.backend.device
@@ -107,6 +110,7 @@ class Setting:
         return HeadStep(
             net, self.model.head.individual_codes, halves, self.gradients, self.clip, self.losses, scene_words(RULES, bitfield),
             column_bits(bitfield), torch.tensor([STEP], dtype=torch.int32, device=device), RAYS, kernels, self.backend.processors,
+            self.choices, self.exposures,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -114,7 +118,8 @@ class Setting:
         self.step.fold(self.code, self.eye)
         self.step.forward()
         pulls = None
-        if self.step.shown is not None:
+        if self.losses.patch:
+            assert self.step.shown is not None
             assert self.step.wanted is not None
             pulls = (2 / 3) * (self.step.shown - self.step.wanted)
         self.step.backward(self.code, self.eye, pulls)
@@ -143,6 +148,9 @@ class Setting:
         torso = clip.torso[frame].reshape(-1, 4)[pixels].float() / 255
         plate = clip.plate.reshape(-1, 3)[pixels].float() / 255
         behind = torso[:, :3] * torso[:, 3:] + plate * (1 - torso[:, 3:])
+        if self.exposures is not None:
+            gain, offset = self.exposures[frame]
+            truth, behind = (truth - offset) / gain, (behind - offset) / gain
         drawn = DrawnRays(generate_rays(self.camera, pixels), start, truth, behind, outside)
         window = level_windows(layout.levels, self.losses.coarse_levels, self.losses.unlock_steps, STEP)
         net = replace(self.net, table=windowed(self.net.table, torch.tensor(layout.sizes), window))
@@ -243,6 +251,61 @@ def test_gradients_of_a_loss_of_patches(backend: Backend) -> None:
     # Rays that meet nothing are part of the picture.
     assert bool(torch.isfinite(setting.step.shown).all())
     assert float(setting.step.wanted.max()) <= 1
+
+
+def test_the_last_rays_of_a_slot_look_where_they_are_told(backend: Backend) -> None:
+    # Any exposure makes a step say which pixels it looked at.
+    usual = Setting(backend, "r2talker", exposures=torch.ones(FRAMES, 2, 3, device=backend.device))
+    setting = Setting(backend, "r2talker", choices=CHOICES)
+    told = torch.randint(0, SIZE * SIZE, (CHOICES,), generator=torch.Generator().manual_seed(3), dtype=torch.int32)
+    told[::7] = -1
+    setting.step.chosen[0] = told.to(setting.backend.device)
+    usual.run()
+    setting.run()
+    pixels, others = setting.step.pixels, usual.step.pixels
+    assert pixels is not None
+    assert others is not None
+    last = pixels[0, RAYS - CHOICES :].cpu()
+    assert torch.equal(last[told >= 0], told[told >= 0])
+    # What nobody is told about is drawn as without choices: the rest of the slot, and all of the other one.
+    alike = (pixels == others).cpu()
+    assert bool(alike[1].all())
+    assert bool(alike[0, : RAYS - CHOICES].all())
+    assert bool(alike[0, RAYS - CHOICES :][told < 0].all())
+    # The rays that go on to be evaluated are these.
+    targets, count = setting.step.targets.view(SLOTS, RAYS, -1), int(setting.step.slots[0, 0])
+    assert torch.equal(targets[0, :count, 0], pixels[0][targets[0, :count, -1].long()])
+
+
+@pytest.mark.parametrize("name", ["r2talker", "radnerf"])
+def test_frames_are_compared_at_the_usual_exposure(backend: Backend, name: str) -> None:
+    generator = torch.Generator().manual_seed(4)
+    spread = torch.rand(FRAMES, 2, 3, generator=generator) * torch.tensor([0.5, 0.1])[:, None] + torch.tensor([0.8, -0.05])[:, None]
+    setting = Setting(backend, name, exposures=spread.to(backend.device))
+    setting.run()
+    total, _ = setting.expected(setting.code)
+    total.backward()
+    got, net = setting.gradients, setting.net
+    errors = [relative_error(getattr(got, key), getattr(net, key).grad) for key in ("table", "first", "second", "rgb")]
+    assert_close(errors, np.zeros(len(errors)), "fused gradient")
+
+
+def test_rays_show_how_opaque_they_are(backend: Backend) -> None:
+    setting = Setting(backend, "r2talker", choices=CHOICES)
+    setting.run()
+    step = setting.step
+    assert step.opacities is not None
+    for slot in range(SLOTS):
+        count = int(step.slots[slot, 0])
+        targets = step.targets.view(SLOTS, RAYS, -1)[slot, :count]
+        start = step.listed.view(torch.int32).view(SLOTS, RAYS, 4)[slot, :count, 1].contiguous().view(torch.float32)
+        with torch.no_grad():
+            losses = setting._lose(slot, targets[:, 0].long(), start, targets[:, 2].bool(), setting.code[slot])
+        met = step.opacities[slot][targets[:, -1].long()]
+        a = met.clamp(1e-5, 1 - 1e-5)
+        assert_close(-a * a.log2() - (1 - a) * (1 - a).log2(), losses.entropy, "entropy of a fused ray")
+        others = torch.ones(RAYS, dtype=torch.bool, device=backend.device).index_fill(0, targets[:, -1].long(), False)
+        assert bool((step.opacities[slot][others] == 0).all())
 
 
 def test_rays_come_from_the_regions_in_their_shares(backend: Backend) -> None:
