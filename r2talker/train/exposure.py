@@ -4,15 +4,23 @@ A camera that sets its exposure by itself makes the same face brighter in one fr
 g_f * usual + o_f in every channel, where `usual` is what the avatar is to show. Whatever the head is compared with, truth and what
 stands behind it, is taken back to the usual exposure, (colour - o_f) / g_f; since compositing is linear with weights that sum to one
 this says exactly that the head alone has the frame's exposure, and what is behind it keeps its own. Gains and offsets are those that
-fit the rays' colours to the truth best, in closed form from running sums over the visits of a frame.
+fit the head's colours to the truth best, in closed form from running sums over the visits of a frame.
+
+The head must not be asked with the frame's own landmarks (or sound) and code: by these it remembers after a few visits how bright each
+frame was, and nothing is left to be explained. So it is asked with those of a frame drawn anew at every visit, in rays of their own;
+what it remembers of that one's exposure averages out over visits, and lips and eyes, which differ, do not count.
 """
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-KEPT = 0.8
+START_SHARE = 0.2
+"""Of the head phase's steps, before which the head is too much of a fog to be compared with anything."""
+KEPT = 0.9
 """Of a frame's sums at its next visit: the head was worse when they were made."""
+NOISE = 1e-3
+"""Squared error of the rays of a visit at which it has half its weight."""
 OPAQUE = 0.95
 """Least opacity of rays that count: they show the head itself, neither its edge, which may lie beside the truth's, nor the torso."""
 DARKEST, BRIGHTEST = 2 / 255, 253 / 255
@@ -21,7 +29,7 @@ GAIN_PRIOR, OFFSET_PRIOR = 1.0, 16.0
 """Weights, in rays of colour 1, of a gain's distance from 1 and of an offset's from 0: colours of a face spread little, so that the two
 can hardly be told apart, and exposure is a gain first of all."""
 BOUNDS = 0.5, 2.0
-"""Of the gains, while the head is still a fog."""
+"""Of the gains."""
 
 
 class Exposure:
@@ -48,10 +56,12 @@ class Exposure:
         wanted: Float[Tensor, "slots rays 3"],
         counted: Bool[Tensor, "slots rays"],
     ) -> None:
-        """Take in a step's rays: what they show at the usual exposure, and the truth, which went through `undo`."""
+        """Take in a visit: what rays show at the usual exposure, and the truth, which went through `undo`."""
         gain, offset = self._of(frames)
         truth = wanted * gain + offset
-        weight = (counted[..., None] & (truth > DARKEST) & (truth < BRIGHTEST)).float()
+        weight = counted[..., None].float()
+        error = ((shown - wanted) ** 2 * weight).sum(dim=(1, 2)) / (3 * weight.sum(dim=(1, 2))).clamp_min(1)
+        weight = weight * (truth > DARKEST) * (truth < BRIGHTEST) * (NOISE / (NOISE + error))[:, None, None]
         seen = weight * shown
         parts = torch.stack([weight, seen, seen * shown, weight * truth, seen * truth], dim=1)
         self.fresh.index_add_(0, frames, parts.sum(dim=2))

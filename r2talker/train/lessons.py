@@ -1,4 +1,4 @@
-"""What the rays of a step teach beside the weights: where the head's error is large, how bright its frames are."""
+"""What rays teach beside the weights: where the head's error is large, how bright the frames are."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,6 @@ from torch import Tensor
 
 from r2talker.train.exposure import OPAQUE, Exposure
 from r2talker.train.hard import HardMap
-from r2talker.train.parallel import Team
 
 HEAD, LIPS, EYES = 0, 1, 2
 """Places among a frame's rectangles."""
@@ -16,10 +15,10 @@ HEAD, LIPS, EYES = 0, 1, 2
 
 @dataclass(frozen=True)
 class SeenRays:
-    """Rays of a step and their colours.
+    """Rays and their colours.
 
     pixels: row-major, in pictures `width` pixels wide. rectangles: [slots, 4, 4] (top, bottom, left, right) of head, lips, eyes and face.
-    wanted: the truth that they were compared with. own: frames that are driven by what belongs to them.
+    wanted: the truth that they were compared with, at the usual exposure.
     """
 
     frames: Int[Tensor, " slots"]
@@ -28,7 +27,6 @@ class SeenRays:
     shown: Float[Tensor, "slots rays 3"]
     wanted: Float[Tensor, "slots rays 3"]
     opacity: Float[Tensor, "slots rays"]
-    own: Bool[Tensor, " slots"]
     width: int
 
 
@@ -52,40 +50,27 @@ class Lessons:
         return [*self.tensors().values(), *fresh]
 
     @property
-    def notes(self) -> bool:
-        """Whether rays are to be noted at all."""
-        return bool(self._parts)
-
-    @torch.no_grad()
-    def note(self, rays: SeenRays) -> None:
-        """Take in a step's rays."""
-        if not self.notes:
-            return
-        if self.hard is not None:
-            error = ((rays.shown.clamp(0, 1) - rays.wanted) ** 2).mean(dim=-1)
-            self.hard.note(rays.pixels, rays.rectangles[:, HEAD], error, rays.own, rays.width)
-        if self.exposure is not None:
-            # Lips and eyes move, and what they show in the wrong moment is no matter of light.
-            still = ~(_inside(rays, LIPS) | _inside(rays, EYES))
-            self.exposure.note(rays.frames, rays.shown, rays.wanted, rays.own[:, None] & still & (rays.opacity > OPAQUE))
-
-    def share(self, team: Team) -> None:
-        """At the end of a step: what one process noted, all know, so that all learn the same."""
-        for part in self._parts:
-            team.sum(part.fresh)
-
-    @torch.no_grad()
-    def learn(self) -> None:
-        """After `share`: make use of what was noted."""
-        for part in self._parts:
-            part.learn()
-
-    @property
-    def _parts(self) -> list[HardMap | Exposure]:
-        return [part for part in (self.hard, self.exposure) if self.learning and part is not None]
+    def studied(self) -> Exposure | None:
+        """The exposures, where this phase is to find them."""
+        return self.exposure if self.learning else None
 
 
 NO_LESSONS = Lessons()
+
+
+@torch.no_grad()
+def note_errors(hard: HardMap, rays: SeenRays, own: Bool[Tensor, " slots"]) -> None:
+    """Take in how far a step's rays are off. own: frames that are driven by what belongs to them."""
+    error = ((rays.shown.clamp(0, 1) - rays.wanted) ** 2).mean(dim=-1)
+    hard.note(rays.pixels, rays.rectangles[:, HEAD], error, own, rays.width)
+
+
+@torch.no_grad()
+def note_exposure(exposure: Exposure, rays: SeenRays) -> None:
+    """Take in a visit of frames by rays that are driven by other frames."""
+    # Lips and eyes move, and what they show in another moment is no matter of light.
+    still = ~(_inside(rays, LIPS) | _inside(rays, EYES))
+    exposure.note(rays.frames, rays.shown, rays.wanted, still & (rays.opacity > OPAQUE))
 
 
 def _inside(rays: SeenRays, place: int) -> Bool[Tensor, "slots rays"]:
