@@ -59,9 +59,9 @@ class Exposure:
         """Take in a visit: what rays show at the usual exposure, and the truth, which went through `undo`."""
         gain, offset = self._of(frames)
         truth = wanted * gain + offset
-        weight = counted[..., None].float()
-        error = ((shown - wanted) ** 2 * weight).sum(dim=(1, 2)) / (3 * weight.sum(dim=(1, 2))).clamp_min(1)
-        weight = weight * (truth > DARKEST) * (truth < BRIGHTEST) * (NOISE / (NOISE + error))[:, None, None]
+        weight = (counted[..., None] & (truth > DARKEST) & (truth < BRIGHTEST)).float()
+        error = ((shown - wanted) ** 2 * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp_min(1)
+        weight = weight * (NOISE / (NOISE + error))[:, None, None]
         seen = weight * shown
         parts = torch.stack([weight, seen, seen * shown, weight * truth, seen * truth], dim=1)
         self.fresh.index_add_(0, frames, parts.sum(dim=2))

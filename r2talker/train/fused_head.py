@@ -20,13 +20,16 @@ from r2talker.ops.train_head.cuda import CELLS, PARTS, ClipTensors, HalfTables, 
 from r2talker.render.config import RenderSettings
 from r2talker.render.networks import networks
 from r2talker.render.rays import marching_rules
+from r2talker.train.exposure import START_SHARE, Exposure
 from r2talker.train.flat import FlatWeights, Graphs, decaying_rates, take_step
-from r2talker.train.lessons import HEAD, NO_LESSONS, Lessons, SeenRays
+from r2talker.train.lessons import HEAD, NO_LESSONS, Lessons, SeenRays, note_errors, note_exposure
 from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, patch_loss
 from r2talker.train.parallel import ALONE, Team
 
 SIDE = 128
+STUDY_PERIOD = 4
+"""Steps between two looks at the exposure of the frames of a step, each of which costs as much as a third of a step."""
 UNLOCK_SLACK = 0.05
 """Change of the steps over which levels come in that a new plan leaves alone, because it costs a recording."""
 
@@ -112,10 +115,9 @@ class FusedHead:
         for _ in range(steps):
             if self.done % self.schedule.occupancy_interval == 0:
                 self._refresh_for_all()
+            self._teach_exposure()
             take_step(self._graphs, self.weights, self.team, self._pull)
-            if self.lessons.notes:
-                self.lessons.share(self.team)
-                self._graphs.run("learn", self.lessons.learn)
+            self._teach_errors()
             self.done += 1
             self.weights.take_average(self.done)
 
@@ -230,7 +232,8 @@ class FusedHead:
             self.step.fold(drive, eye)
             self._choose()
             self.step.forward()
-            self._note()
+            if self.lessons.hard is not None:
+                note_errors(self.lessons.hard, self._seen(self._frames()), ~self.others)
         pulls = None if self.schedule.patches is None else self._pulls_of_patches(self.schedule.patches)
         with torch.no_grad():
             self.step.backward(drive, eye, pulls)
@@ -245,18 +248,42 @@ class FusedHead:
         drawn = hard.draw(heads, step.choices, self.clip.plate.shape[1])
         step.chosen.copy_(torch.where(self.others[:, None], -1, drawn))
 
-    def _note(self) -> None:
-        step, frames = self.step, self._frames()
-        if not self.lessons.notes or step.pixels is None:
-            return
+    def _seen(self, frames: Tensor) -> SeenRays:
+        """The rays of the step that went forward."""
+        step, rectangles = self.step, self.clip.regions.index_select(0, frames)
+        assert step.pixels is not None
         assert step.shown is not None
         assert step.wanted is not None
         assert step.opacities is not None
-        rectangles = self.clip.regions.index_select(0, frames)
-        width = self.clip.plate.shape[1]
-        self.lessons.note(
-            SeenRays(frames, step.pixels.long(), rectangles, step.shown, step.wanted, step.opacities, ~self.others, width)
-        )
+        pixels, width = step.pixels.long(), self.clip.plate.shape[1]
+        return SeenRays(frames, pixels, rectangles, step.shown, step.wanted, step.opacities, width)
+
+    def _teach_errors(self) -> None:
+        if self.lessons.hard is not None:
+            self.team.sum(self.lessons.hard.fresh)
+            self._graphs.run("learn errors", self.lessons.hard.learn)
+
+    def _teach_exposure(self) -> None:
+        """Now and then, and not while the head is still a fog."""
+        exposure, steps = self.lessons.studied, self.step.losses.steps
+        if exposure is None or self.done < START_SHARE * steps or self.done % STUDY_PERIOD:
+            return
+        self._graphs.run("study", lambda: self._study(exposure))
+        self.team.sum(exposure.fresh)
+        self._graphs.run("learn exposures", exposure.learn)
+
+    @torch.no_grad()
+    def _study(self, exposure: Exposure) -> None:
+        """See how bright the next step's frames are, beside the head as other frames have it."""
+        frames, codes = self._frames(), self.head.individual_codes
+        others = torch.randint(0, len(self.windows), (len(frames),), device=self.device)
+        self._let_levels_in()
+        code = self.head.contract.encode(self.windows.index_select(0, others))
+        individual = codes.index_copy(0, frames, codes.index_select(0, others))
+        self.step.fold(code, self.eye.index_select(0, others), individual)
+        self.step.chosen.fill_(-1)
+        self.step.forward()
+        note_exposure(exposure, self._seen(frames))
 
     def _pulls_of_patches(self, patches: PatchLoss) -> Tensor:
         """Gradient of the patches' loss, summed over rays, with respect to the rays' colours."""

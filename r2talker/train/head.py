@@ -18,14 +18,15 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.rays import TracedRays, render_rays, trace_rays
 from r2talker.train.arithmetic import PLAIN, Arithmetic
 from r2talker.train.config import SamplingConfig, TrainConfig
+from r2talker.train.exposure import START_SHARE
 from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
-from r2talker.train.lessons import HEAD, NO_LESSONS, Lessons, SeenRays
+from r2talker.train.lessons import HEAD, NO_LESSONS, Lessons, SeenRays, note_errors, note_exposure
 from r2talker.train.levels import landmark_grids, let_levels_in
 from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
 from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
 from r2talker.train.phase import StepLoss, Stepper
 from r2talker.train.recombine import PERIOD, Role, classes_of_openings, driven_by_others, frame_for_eyes, role_of, sampling_of
-from r2talker.train.sampling import FrameRegions, frame_of_step, sample_patches, sample_pixels, step_generator
+from r2talker.train.sampling import FrameRegions, frame_of_step, pixels_inside, sample_patches, sample_pixels, step_generator
 from r2talker.train.stepper import GradientStepper
 
 
@@ -85,8 +86,11 @@ class HeadPhase:
         return GradientStepper(self, config, self.team, self.arithmetic.loss_scale, self._learn)
 
     def _learn(self) -> None:
-        self.lessons.share(self.team)
-        self.lessons.learn()
+        """At the end of a step: what one process noted all know, so that all learn the same."""
+        for part in (self.lessons.hard, self.lessons.studied):
+            if part is not None:
+                self.team.sum(part.fresh)
+                part.learn()
 
     def groups(self) -> list[ParameterGroup]:
         return self.model.head_groups(self.config.grid_rate * self.rate, self.net_rate * self.rate)
@@ -130,19 +134,15 @@ class HeadPhase:
         role = role_of(turn, self.recombine)
         frame, size = self._frame(turn, role), self.pictures.size
         pixels = self._draw(frame, sampling_of(role, self.sampling), generator)
-        camera = self.dataset.camera(frame, size)
-        rays = generate_rays(camera, pixels)
-        row = self.pictures.index[frame]
-        truth = self.pictures.truth[row].reshape(-1, 3)[pixels].float() / 255
-        behind = torso_over_background(
-            self.pictures.torso[row].reshape(-1, 4)[pixels], self.pictures.background.reshape(-1, 3)[pixels]
-        )
-        if self.lessons.exposure is not None:
-            truth, behind = (self.lessons.exposure.undo(v[None], self._only(frame))[0] for v in (truth, behind))
+        rays = generate_rays(self.dataset.camera(frame, size), pixels)
+        truth, behind = self._colours(frame, pixels)
         noise = torch.rand(len(pixels), generator=generator, device=self.device)
         code, head = self._code(frame, role, generator), self.arithmetic.head(self.model.head)
         traced = trace_rays(head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
-        self._note(frame, role, pixels, truth, traced)
+        if self.lessons.hard is not None:
+            own = torch.full((1,), role == "face", device=self.device)
+            note_errors(self.lessons.hard, self._seen(frame, pixels, truth, traced), own)
+        self._study(turn, frame)
         error = squared_error(traced.rgb, truth)
         asked = error if self.patches is None else patch_loss(traced.rgb, truth, self.patches)
         entropy = binary_entropy(traced.opacity)
@@ -179,23 +179,42 @@ class HeadPhase:
         count = max(1, self.rays_per_frame // self.patches.side**2)
         return sample_patches(regions, size, count, self.patches.side, sampling, generator)
 
-    def _note(self, frame: int, role: Role, pixels: Tensor, truth: Tensor, traced: TracedRays) -> None:
-        """For the lessons: what the rays of a frame show, and the truth that they were compared with."""
-        if not self.lessons.notes:
+    def _colours(self, frame: int, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The truth and what stands behind the head, both at the usual exposure as far as it is known."""
+        row = self.pictures.index[frame]
+        truth = self.pictures.truth[row].reshape(-1, 3)[pixels].float() / 255
+        torso, plate = self.pictures.torso[row].reshape(-1, 4)[pixels], self.pictures.background.reshape(-1, 3)[pixels]
+        behind = torso_over_background(torso, plate)
+        if self.lessons.exposure is None:
+            return truth, behind
+        only = torch.full((1,), frame, device=self.device)
+        truth, behind = (self.lessons.exposure.undo(colours[None], only)[0] for colours in (truth, behind))
+        return truth, behind
+
+    def _seen(self, frame: int, pixels: Tensor, truth: Tensor, traced: TracedRays) -> SeenRays:
+        frames, rectangles = torch.full((1,), frame, device=self.device), self.rectangles[frame][None]
+        shown, opacity = traced.rgb.detach()[None], traced.opacity.detach()[None]
+        return SeenRays(frames, pixels[None], rectangles, shown, truth[None], opacity, self.pictures.size)
+
+    @torch.no_grad()
+    def _study(self, turn: int, frame: int) -> None:
+        """See how bright a frame is, beside the head as another frame has it."""
+        exposure = self.lessons.studied
+        if exposure is None or turn < START_SHARE * self.steps * self.frames_per_step:
             return
-        own = torch.full((1,), role == "face", device=self.device)
-        shown, wanted, opacity = (values.detach()[None] for values in (traced.rgb, truth, traced.opacity))
-        rectangles = self.rectangles[frame][None]
-        self.lessons.note(
-            SeenRays(self._only(frame), pixels[None], rectangles, shown, wanted, opacity, own, self.pictures.size)
-        )
+        generator = step_generator(self.config.seed + 4, turn, self.device)
+        size, model = self.pictures.size, self.model
+        pixels = pixels_inside(self.regions[frame].head, self.rays_per_frame, size, generator)
+        other = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
+        code = self.frame_code(other, self.conditions.windows[other], other)
+        truth, behind = self._colours(frame, pixels)
+        rays = generate_rays(self.dataset.camera(frame, size), pixels)
+        traced = render_rays(model.head, model.occupancy, rays, code, behind, self.settings)
+        note_exposure(exposure, self._seen(frame, pixels, truth, traced))
 
     def _hard_rays(self, sampling: SamplingConfig) -> int:
         """Of a frame's rays."""
         return 0 if self.lessons.hard is None else int(self.rays_per_frame * sampling.hard)
-
-    def _only(self, frame: int) -> Int[Tensor, "1"]:
-        return torch.full((1,), frame, device=self.device)
 
     def _fused(self) -> FusedHead:
         config, frames = self.config, len(self.dataset.train)

@@ -139,7 +139,13 @@ def emulated(team: Team, out: str) -> None:
     lessons = Lessons(HardMap(torch.device("cpu")), Exposure(CLIP_FRAMES, torch.device("cpu")))
     engine = FusedEngine(model, clip, EMULATED_STEPS, EMULATED_RAYS, FRAMES, ears, hard=0.25, lessons=lessons)
     engine.fused.advance(EMULATED_STEPS)
-    tensors = {**_state(engine.fused), **lessons.tensors(), "given": given[0], "summed": given[1], "frames": engine.fused.clip.schedule}
+    tensors = {
+        **_state(engine.fused),
+        **lessons.tensors(),
+        "given": given[0],
+        "summed": given[1],
+        "frames": engine.fused.clip.schedule,
+    }
     save_file(tensors, f"{out}/{team.rank}.safetensors")
 
 

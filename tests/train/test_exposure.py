@@ -18,8 +18,7 @@ from r2talker.evaluate.films import HEAD, render_held_out
 from r2talker.evaluate.metrics import psnr
 from r2talker.train.diary import RunFolder
 from r2talker.train.exposure import BRIGHTEST, Exposure, fit_exposures
-from r2talker.train.lessons import Lessons, SeenRays
-from r2talker.train.parallel import ALONE
+from r2talker.train.lessons import SeenRays, note_exposure
 from r2talker.train.run import train_avatar
 from tests.tiny import MOTION, TRAIN_SIZE, TRAINING
 from tests.tolerances import assert_close
@@ -67,7 +66,7 @@ def test_what_all_frames_have_in_common_stays_in_the_avatar() -> None:
     exposure = studied(Exposure(FRAMES, CPU), 0.7 * colours + 0.05, exposed(colours, maps), counted)
     assert_close(exposure.maps[:, 0].mean(0), torch.ones(3), "geometry")
     assert_close(exposure.maps[:, 1].mean(0), torch.zeros(3), "geometry")
-    assert_close(exposure.maps[:, 0], maps[:, 0], "exposure of exact colours")
+    assert_close(exposure.maps[:, 0], maps[:, 0], "exposure beside a dark head")
 
 
 def test_frames_that_were_not_seen_keep_their_exposure() -> None:
@@ -98,45 +97,46 @@ def test_a_frame_twice_in_one_step_counts_twice() -> None:
     colours, maps = drawn()
     truth = exposed(colours, maps)
     counted = torch.ones(FRAMES, RAYS, dtype=torch.bool)
-    twice, half = Exposure(FRAMES, CPU), Exposure(FRAMES, CPU)
-    cut = RAYS // 2
-    frames = torch.cat([EVERY, EVERY])
-    split = [torch.cat([values[:, :cut], values[:, cut:]]) for values in (colours, truth)]
-    twice.note(frames, *split, torch.cat([counted[:, :cut], counted[:, cut:]]))
-    half.note(EVERY, colours, truth, counted)
-    assert_close(twice.fresh, half.fresh, "sums of thousands of colours")
+    twice, once = Exposure(FRAMES, CPU), Exposure(FRAMES, CPU)
+    once.note(EVERY, colours, truth, counted)
+    twice.note(EVERY.repeat(2), colours.repeat(2, 1, 1), truth.repeat(2, 1, 1), counted.repeat(2, 1))
+    assert_close(twice.fresh, 2 * once.fresh, "sums of thousands of colours")
 
 
-@pytest.mark.parametrize("what", ["edge", "lips", "eyes", "foreign", "clipped"])
+@pytest.mark.parametrize("what", ["edge", "lips", "eyes", "clipped"])
 def test_only_the_heads_own_still_skin_counts(what: str) -> None:
     """Half of the rays show something else, which is as bright as can be; the maps do not change by it."""
     colours, maps = drawn()
     truth = exposed(colours, maps)
     rectangles = torch.tensor([[0, 100, 0, 100], [60, 80, 0, 100], [20, 40, 0, 100], [0, 100, 0, 100]]).expand(FRAMES, 4, 4)
-    pixels = torch.full((FRAMES, RAYS), 50 * 100)
-    opacity, own = torch.ones(FRAMES, RAYS), torch.ones(FRAMES, dtype=torch.bool)
+    pixels, opacity = torch.full((FRAMES, RAYS), 50 * 100), torch.ones(FRAMES, RAYS)
     odd = torch.arange(RAYS) % 2 == 1
-    spoilt = torch.where(odd[:, None], 0.98, truth)
     if what == "edge":
         opacity[:, odd] = 0.9
-    elif what in {"lips", "eyes"}:
+    elif what != "clipped":
         pixels[:, odd] = (70 if what == "lips" else 30) * 100
-    elif what == "clipped":
-        spoilt = torch.where(odd[:, None], BRIGHTEST + 1e-3, truth)
-    else:
-        # Frames 0 and 3 are driven by other frames' landmarks.
-        own[::3] = False
-        spoilt = torch.where(own[:, None, None], truth, 0.98)
-    lessons = Lessons(exposure=Exposure(FRAMES, CPU))
-    assert lessons.exposure is not None
+    spoilt = torch.where(odd[:, None], BRIGHTEST + 1e-3 if what == "clipped" else 0.98, truth)
+    exposure = Exposure(FRAMES, CPU)
     for _ in range(10):
-        wanted = lessons.exposure.undo(spoilt, EVERY)
-        lessons.note(SeenRays(EVERY, pixels, rectangles, colours, wanted, opacity, own, 100))
-        lessons.share(ALONE)
-        lessons.learn()
-    found = lessons.exposure.maps[own]
-    mean = maps[own].mean(0)
-    assert_close(found[:, 0], maps[own, 0] / mean[0], "exposure of exact colours")
+        wanted = exposure.undo(spoilt, EVERY)
+        note_exposure(exposure, SeenRays(EVERY, pixels, rectangles, colours, wanted, opacity, 100))
+        exposure.learn()
+    assert_close(exposure.maps, maps, "exposure of exact colours")
+
+
+def test_a_bad_look_counts_less_than_a_good_one() -> None:
+    colours, maps = drawn()
+    fog = torch.full_like(colours, 0.5)
+    counted = torch.ones(FRAMES, RAYS, dtype=torch.bool)
+    exposure, spoilt = Exposure(FRAMES, CPU), Exposure(FRAMES, CPU)
+    truth = exposed(colours, maps)
+    spoilt.note(EVERY, fog, truth, counted)
+    spoilt.learn()
+    # Its rays count for little: a colour spread of 0.14 is an error of 0.02.
+    assert float(spoilt.sums[:, 0].max()) < 0.1 * RAYS
+    studied(exposure, colours, truth, counted, times=1)
+    studied(spoilt, colours, truth, counted, times=1)
+    assert float((spoilt.maps - exposure.maps).abs().max()) < 0.05
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,9 @@ def flickering(dataset: DatasetFolder, gains: np.ndarray, tmp_path_factory: pyte
     for frame, gain in enumerate(gains[:, ::-1]):
         person = (cv2.imread(str(folder.parsing(frame))) != 255).any(-1, keepdims=True)
         picture = cv2.imread(str(folder.ground_truth(frame)))
-        cv2.imwrite(str(folder.ground_truth(frame)), np.where(person, picture * gain, picture).round().clip(0, 255))
+        cv2.imwrite(
+            str(folder.ground_truth(frame)), np.where(person, picture * gain, picture).round().clip(0, 255).astype(np.uint8)
+        )
         torso = cv2.imread(str(folder.torso(frame)), cv2.IMREAD_UNCHANGED).astype(np.float64)
         torso[..., :3] *= gain
         cv2.imwrite(str(folder.torso(frame)), torso.round().clip(0, 255).astype(np.uint8))
@@ -185,6 +187,6 @@ def test_training_finds_the_gains_of_a_flickering_clip_and_shows_the_usual_one(
     maps = load_file(RunFolder(tmp_path / "True.avatar" / "training").checkpoint)["kept.exposure.maps"].numpy()
     # At the brightness of skin, where gains and offsets are told apart least.
     found, true = maps[:, 0] * 0.6 + maps[:, 1], gains * 0.6
-    assert np.corrcoef(found[:, 1], true[:, 1])[0, 1] > 0.97
+    assert np.corrcoef(found[:, 1], true[:, 1])[0, 1] > 0.95
     assert np.std(found - true) < 0.35 * np.std(true)
     assert scores[True] > scores[False] + 0.3

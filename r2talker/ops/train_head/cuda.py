@@ -204,8 +204,16 @@ class HeadStep:
     def _launch(self, name: str, grid: tuple[int, ...], block: int, args: list[object], shared: int = 0) -> None:
         self.kernels.launch(name, grid, block, args, shared, buffers=self._kept)
 
-    def fold(self, code: Float[Tensor, "slots code"], eye: Float[Tensor, " slots"]) -> None:
-        """This step's weights from the networks and the codes and eye values of its frames; slots and sums start at zero."""
+    def fold(
+        self,
+        code: Float[Tensor, "slots code"],
+        eye: Float[Tensor, " slots"],
+        individual: Float[Tensor, "frames width"] | None = None,
+    ) -> None:
+        """This step's weights from the networks and the codes and eye values of its frames; slots and sums start at zero.
+
+        individual: codes in the place of the frames' own.
+        """
         net = self.net
         torch.mm(net.color[:, DIRECTION : DIRECTION + GEOMETRY], net.third[1:], out=self.joint)
         args = [
@@ -216,7 +224,7 @@ class HeadStep:
             self.steps,
             code,
             eye,
-            self.individual,
+            self.individual if individual is None else individual,
         ]
         self._launch("fold_step", (self.clip.slots,), 512, [*args, self.slots, self.sums], 512)
 

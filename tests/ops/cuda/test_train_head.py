@@ -280,7 +280,9 @@ def test_the_last_rays_of_a_slot_look_where_they_are_told(backend: Backend) -> N
 @pytest.mark.parametrize("name", ["r2talker", "radnerf"])
 def test_frames_are_compared_at_the_usual_exposure(backend: Backend, name: str) -> None:
     generator = torch.Generator().manual_seed(4)
-    spread = torch.rand(FRAMES, 2, 3, generator=generator) * torch.tensor([0.5, 0.1])[:, None] + torch.tensor([0.8, -0.05])[:, None]
+    spread = (
+        torch.rand(FRAMES, 2, 3, generator=generator) * torch.tensor([0.5, 0.1])[:, None] + torch.tensor([0.8, -0.05])[:, None]
+    )
     setting = Setting(backend, name, exposures=spread.to(backend.device))
     setting.run()
     total, _ = setting.expected(setting.code)
