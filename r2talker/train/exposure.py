@@ -12,8 +12,10 @@ what it remembers of that one's exposure averages out over visits, and lips and 
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+
+from r2talker.data.dataset import torso_over_background
 
 START_SHARE = 0.2
 """Of the head phase's steps, before which the head is too much of a fog to be compared with anything."""
@@ -76,6 +78,17 @@ class Exposure:
     def _of(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         gain, offset = self.maps.index_select(0, frames)[:, :, None].unbind(1)
         return gain, offset
+
+
+def usual_torso(
+    torso: UInt8[Tensor, "pixels 4"], plate: UInt8[Tensor, "pixels 3"], exposure: Exposure | None, frame: Int[Tensor, "1"]
+) -> Float[Tensor, "pixels 3"]:
+    """A frame's torso over the plate as it would be at the usual exposure, so that it meets the head's in one brightness at the neck."""
+    if exposure is None:
+        return torso_over_background(torso, plate)
+    alpha = torso[:, 3:].float() / 255
+    colours = exposure.undo(torso[None, :, :3].float() / 255, frame)[0]
+    return colours * alpha + plate.float() / 255 * (1 - alpha)
 
 
 def fit_exposures(sums: Float[Tensor, "frames 5 3"]) -> Float[Tensor, "frames 2 3"]:

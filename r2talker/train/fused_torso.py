@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 
-from r2talker.data.dataset import torso_over_background
 from r2talker.model.occupancy import TorsoOccupancy
 from r2talker.model.parameters import ParameterGroup
 from r2talker.model.torso import Torso
+from r2talker.train.exposure import Exposure, usual_torso
 from r2talker.train.flat import FlatWeights, Graphs, decaying_rates, take_step
 from r2talker.train.losses import binary_entropy, squared_error
 from r2talker.train.parallel import ALONE, Team
@@ -37,6 +37,8 @@ class TorsoClip:
 class FusedTorso:
     """Trains `torso` and its occupancy, as a `Stepper`; `entropy` weighs the opacity entropy, `opacity` the squared error of alpha.
 
+    exposure: of the frames, which is taken back from their torsos.
+
     team: processes that train it together; `clip.schedule` holds this one's frames only, `pixels` is its share of a step's.
     """
 
@@ -55,11 +57,12 @@ class FusedTorso:
         interval: int,
         entropy: float,
         opacity: float,
+        exposure: Exposure | None = None,
         team: Team = ALONE,
     ) -> None:
         self.team = team
         self.torso, self.occupancy, self.clip, self.pixels, self.interval = torso, occupancy, clip, pixels, interval
-        self.entropy, self.opacity = entropy, opacity
+        self.entropy, self.opacity, self.exposure = entropy, opacity, exposure
         device = clip.plate.device
         self.average_share = average_steps / steps
         self.weights = FlatWeights(groups, decaying_rates(steps, device), [], average_steps)
@@ -140,7 +143,7 @@ class FusedTorso:
         coords = within_pixels(clip.coords.index_select(0, pixels), shift, math.isqrt(len(clip.plate)))
         out = self.torso(coords, clip.poses.index_select(0, frame)[0], individual)
         blended = out.rgb * out.alpha + plate.float() / 255 * (1 - out.alpha)
-        error = squared_error(blended, torso_over_background(target, plate))
+        error = squared_error(blended, usual_torso(target, plate, self.exposure, frame))
         alpha = squared_error(out.alpha, target[:, 3:].float() / 255)
         (error + self.opacity * alpha + self.entropy * binary_entropy(out.alpha)).backward()
         with torch.no_grad():

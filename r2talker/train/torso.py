@@ -15,6 +15,7 @@ from r2talker.ops.camera_rays.op import background_coords, pose_vector
 from r2talker.ops.cuda.kernels import missing
 from r2talker.train.arithmetic import PLAIN, Arithmetic
 from r2talker.train.config import TrainConfig
+from r2talker.train.exposure import Exposure, usual_torso
 from r2talker.train.fused_torso import FusedTorso, TorsoClip
 from r2talker.train.losses import binary_entropy, squared_error
 from r2talker.train.parallel import ALONE, Team
@@ -34,7 +35,8 @@ OPACITY_WEIGHT = 0.1
 class TorsoPhase:
     """Trains `model.torso` against the torso pictures of the training split, composited over the background.
 
-    rays: pixels per step, shared by its `frames_per_step` frames, which the processes of `team` share.
+    rays: pixels per step, shared by its `frames_per_step` frames, which the processes of `team` share. exposure: of the frames, as the head
+    has found it.
     """
 
     model: TalkingHead
@@ -44,6 +46,7 @@ class TorsoPhase:
     steps: int
     rays: int
     frames_per_step: int = 1
+    exposure: Exposure | None = None
     arithmetic: Arithmetic = PLAIN
     team: Team = ALONE
     name: str = "torso"
@@ -87,7 +90,7 @@ class TorsoPhase:
         row = self.pictures.index[frame]
         plate = self.pictures.background.reshape(-1, 3)[pixels]
         target = self.pictures.torso[row].reshape(-1, 4)[pixels]
-        truth = torso_over_background(target, plate)
+        truth = usual_torso(target, plate, self.exposure, torch.full((1,), frame, device=self.coords.device))
         torso = self.arithmetic.torso(self.torso)
         out = torso(coords, self.poses[frame], self.torso.individual_codes[frame])
         blended = out.rgb * out.alpha + plate.float() / 255 * (1 - out.alpha)
@@ -125,7 +128,7 @@ class TorsoPhase:
         return FusedTorso(
             self.torso, self.model.torso_occupancy, self.groups(), clip, steps=self.steps, pixels=max(1, self.rays // self.team.size),
             average_steps=config.ema_share * self.steps, interval=config.occupancy_interval, entropy=config.entropy,
-            opacity=OPACITY_WEIGHT, team=self.team,
+            opacity=OPACITY_WEIGHT, exposure=self.exposure, team=self.team,
         )  # fmt: skip
 
     def _pixels(self, generator: torch.Generator) -> Tensor:

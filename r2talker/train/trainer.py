@@ -251,7 +251,7 @@ class Trainer:
         )
         torso = TorsoPhase(
             model, dataset, pictures, config, steps=amounts.torso_steps, rays=TORSO_RAYS * amounts.rays,
-            frames_per_step=team.frames(config.frames_per_step, 1), arithmetic=arithmetic, team=team,
+            frames_per_step=team.frames(config.frames_per_step, 1), exposure=lessons.exposure, arithmetic=arithmetic, team=team,
         )  # fmt: skip
         entries = [Entry(head, share=4), Entry(lips, share=1), Entry(torso, share=1)]
         return [entry for entry in entries if entry.phase.steps]

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,17 +12,24 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks import scene
+from benchmarks.fused_engine import FusedEngine
+from benchmarks.models import build_model
 from r2talker.avatar import Avatar
 from r2talker.data.dataset import Dataset, read_dataset, read_pictures
 from r2talker.data.folder import DatasetFolder
 from r2talker.evaluate.films import HEAD, render_held_out
 from r2talker.evaluate.metrics import psnr
+from r2talker.ops.train_head.cuda import HeadStep
+from r2talker.train import fused_head
 from r2talker.train.diary import RunFolder
-from r2talker.train.exposure import BRIGHTEST, Exposure, fit_exposures
-from r2talker.train.lessons import SeenRays, note_exposure
+from r2talker.train.exposure import BRIGHTEST, Exposure, fit_exposures, usual_torso
+from r2talker.train.lessons import Lessons, SeenRays, note_exposure
 from r2talker.train.run import train_avatar
+from tests.ops.cuda.backends import open_backend
 from tests.tiny import MOTION, TRAIN_SIZE, TRAINING
 from tests.tolerances import assert_close
+from tests.train.team_worker import EMULATED_RAYS, EMULATED_SIZE, emulate
 
 CPU = torch.device("cpu")
 FRAMES, RAYS = 6, 4000
@@ -137,6 +145,59 @@ def test_a_bad_look_counts_less_than_a_good_one() -> None:
     studied(exposure, colours, truth, counted, times=1)
     studied(spoilt, colours, truth, counted, times=1)
     assert float((spoilt.maps - exposure.maps).abs().max()) < 0.05
+
+
+def test_torsos_have_the_usual_exposure_too_and_the_plate_its_own() -> None:
+    exposure, alpha = Exposure(FRAMES, CPU), torch.tensor([0, 51, 255])
+    exposure.maps[4] = torch.tensor([[1.25] * 3, [0.1] * 3])
+    torso = torch.cat([torch.full((3, 3), 153), alpha[:, None]], dim=1).to(torch.uint8)
+    plate = torch.full((3, 3), 102, dtype=torch.uint8)
+    # (0.6 - 0.1) / 1.25 over 0.4
+    assert_close(usual_torso(torso, plate, exposure, EVERY[4:5])[:, 0], torch.full((3,), 0.4), "geometry")
+    assert_close(usual_torso(torso, plate, None, EVERY[4:5])[:, 0], torch.tensor([0.4, 0.44, 0.6]), "geometry")
+
+
+def test_kernels_ask_the_head_as_other_frames_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the emulator: the frames of the step, their truth at the usual exposure, all that drives the head from one other frame each."""
+    open_backend("emulator")
+    emulate(monkeypatch.setattr)
+    seen: list[SeenRays] = []
+    folded: list[tuple[Any, ...]] = []
+    original = HeadStep.fold
+
+    def fold(step: HeadStep, *given: Any) -> None:
+        folded.append(given)
+        original(step, *given)
+
+    monkeypatch.setattr(HeadStep, "fold", fold)
+    monkeypatch.setattr(fused_head, "START_SHARE", 0.0)
+    monkeypatch.setattr(
+        fused_head, "note_exposure", lambda exposure, rays: seen.append(dataclasses.replace(rays, wanted=rays.wanted.clone()))
+    )
+    exposure, clip = Exposure(scene.FRAMES, CPU), scene.make_clip(EMULATED_SIZE, "cpu")
+    exposure.maps[:, 0] += torch.linspace(-0.2, 0.2, scene.FRAMES)[:, None]
+    before = exposure.maps.clone()
+    model = build_model("r2talker", EMULATED_SIZE, "cpu")
+    engine = FusedEngine(model, clip, 5, EMULATED_RAYS, 2, lessons=Lessons(exposure=exposure))
+    head, windows = engine.fused.head, engine.fused.windows
+    with torch.no_grad():
+        codes, own = head.contract.encode(windows), head.individual_codes.clone()
+    engine.fused.advance(1)
+    (rays,) = seen
+    frames = engine.fused.clip.schedule[0].long()
+    assert torch.equal(rays.frames, frames)
+    for slot, frame in enumerate(frames.tolist()):
+        truth = clip.pictures[frame].reshape(-1, 3)[rays.pixels[slot]].float() / 255
+        assert_close(rays.wanted[slot], truth / before[frame, 0], "geometry")
+        # After the fold for the occupancy and before the step's own.
+        code, _, individual = folded[1]
+        other = int((own - individual[frame]).abs().sum(dim=1).argmin())
+        assert torch.equal(own[other], individual[frame])
+        assert_close(code[slot], codes[other], "code in another batch")
+    assert [len(given) for given in folded] == [2, 3, 2]
+    # The next look comes some steps later.
+    engine.fused.advance(fused_head.STUDY_PERIOD)
+    assert len(seen) == 2
 
 
 @pytest.fixture(scope="module")

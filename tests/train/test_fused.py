@@ -15,7 +15,9 @@ from r2talker import methods
 from r2talker.data.dataset import Dataset
 from r2talker.ops.camera_rays.op import background_coords
 from r2talker.ops.occupancy.op import pack_bits
-from r2talker.train.config import TrainConfig
+from r2talker.train.config import SamplingConfig, TrainConfig
+from r2talker.train.hard import HardMap
+from r2talker.train.lessons import Lessons
 from r2talker.train.run import train_avatar
 from tests.tiny import MOTION
 
@@ -45,6 +47,17 @@ def test_every_method_learns_the_scene(engine: Callable[[str], FusedEngine], sce
     readings = trained.fused.readings()
     assert readings["dropped"] == 0
     assert readings["samples"] > RAYS / 4
+
+
+def test_rays_where_errors_are_large_are_part_of_the_recorded_step(scene: Clip) -> None:
+    lessons = Lessons(HardMap(torch.device("cuda")))
+    engine = FusedEngine(build_model("r2talker", SIZE, "cuda"), scene, STEPS, RAYS, 4, hard=0.3, lessons=lessons)
+    engine.fused.advance(STEPS)
+    assert held_out_psnr(engine.current_model(), scene) > 28
+    assert lessons.hard is not None
+    weights = lessons.hard.weights().float()
+    assert float(weights.max() / weights.median()) > 2
+    assert int((engine.fused.step.chosen >= 0).sum()) == 4 * int(0.3 * RAYS / 4)
 
 
 def test_an_interrupted_run_ends_alike(engine: Callable[[str], FusedEngine], scene: Clip) -> None:
@@ -113,7 +126,7 @@ def test_an_avatar_is_trained_head_and_torso(data: Dataset, tmp_path_factory: py
     from r2talker.avatar import Avatar
 
     folder = tmp_path_factory.mktemp("fused") / "a.avatar"
-    config = TrainConfig(head_steps=400, torso_steps=300, device="cuda")
+    config = TrainConfig(head_steps=400, torso_steps=300, device="cuda", exposure=True, sampling=SamplingConfig(hard=0.2))
     train_avatar("r2talker", data.folder.root, folder, config, MOTION)
     avatar = Avatar.load(folder, device="cuda")
     assert avatar.model.torso is not None
