@@ -190,10 +190,10 @@ TOLERANCES |= {
     ),
     "mean error of a cell": Tolerance(0, 0.1, "four rays of mean error beside some 80: 5 % of what they differ by"),
     "share of a bounded cell": Tolerance(0, 0.1, "means over cells whose own error is bounded"),
-    "exposure of exact colours": Tolerance(2e-3, 0, "priors worth 1 and 16 rays beside 10000 and more"),
+    "exposure of exact colours": Tolerance(2e-3, 0, "priors worth 1 and 64 rays beside 50000 and more"),
     "exposure beside a dark head": Tolerance(0.01, 0, "the same with rays that count a tenth, as they are off by a third"),
     "code in another batch": Tolerance(1e-4, 1e-4, "products of other shapes, values up to 5: 8e-6 measured"),
-    "sums of thousands of colours": Tolerance(1e-3, 1e-5, "float32 sums of 4000 colours in another order"),
+    "sums of thousands of colours": Tolerance(1e-3, 1e-5, "float32 sums of 20000 colours in another order"),
     "entropy of a fused ray": Tolerance(0.01, 0, "bits; densities from halves: 0.0022 measured at most"),
     "optimiser": Tolerance(1e-6, 1e-4, "single precision, fast power and root"),
 }

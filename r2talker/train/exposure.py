@@ -27,7 +27,7 @@ OPAQUE = 0.95
 """Least opacity of rays that count: they show the head itself, neither its edge, which may lie beside the truth's, nor the torso."""
 DARKEST, BRIGHTEST = 2 / 255, 253 / 255
 """Colours of the truth between which it counts: clipped ones follow no gain."""
-GAIN_PRIOR, OFFSET_PRIOR = 1.0, 16.0
+GAIN_PRIOR, OFFSET_PRIOR = 1.0, 64.0
 """Weights, in rays of colour 1, of a gain's distance from 1 and of an offset's from 0: colours of a face spread little, so that the two
 can hardly be told apart, and exposure is a gain first of all."""
 BOUNDS = 0.5, 2.0

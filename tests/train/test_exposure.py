@@ -32,7 +32,7 @@ from tests.tolerances import assert_close
 from tests.train.team_worker import EMULATED_RAYS, EMULATED_SIZE, emulate
 
 CPU = torch.device("cpu")
-FRAMES, RAYS = 6, 4000
+FRAMES, RAYS = 6, 20_000
 EVERY = torch.arange(FRAMES)
 
 
