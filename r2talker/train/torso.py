@@ -32,13 +32,16 @@ OPACITY_WEIGHT = 0.1
 
 
 def neck_follow(dataset: Dataset) -> tuple[Follow, float]:
-    """What lets a torso follow the neck of this clip, and how far the neck comes from its usual place, in background coordinates."""
+    """What lets a torso follow the neck of this clip, and how far the neck comes from its usual place, in background coordinates.
+
+    Far is the 98th percentile over the training frames: a few lost poses shall not make everything coarse.
+    """
     poses = torch.stack([pose_vector(dataset.c2w[frame].cpu()) for frame in dataset.kept])
     scale = 2 * dataset.info.focal / dataset.info.size
     places = scale * neck_tangents(poses)
     usual = places.median(0).values
     row, column = usual.tolist()
-    return Follow(scale, row, column), float((places - usual).abs().max())
+    return Follow(scale, row, column), float((places - usual).abs().amax(1).quantile(0.98))
 
 
 @dataclass

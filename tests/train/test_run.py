@@ -77,8 +77,8 @@ def test_a_torso_follows_the_neck_of_its_clip(trained: Trained, data: Dataset) -
     assert_close(shift.median(0).values, 0, "usual place of the neck")
     assert torso.follow.scale == pytest.approx(2 * data.info.focal / data.info.size)
     assert shift.abs().max() > 0.02
-    # However far it goes, the torso's coordinates stay as far inside the grid as the reference's.
-    assert torso.shrink * (1 + float(shift.abs().max())) == pytest.approx(0.8)
+    # However far it goes, the torso's coordinates stay as far inside the grid as the reference's, a few frames aside.
+    assert torso.shrink * (1 + float(shift.abs().amax(1).quantile(0.98))) == pytest.approx(0.8)
 
 
 def test_what_lies_in_the_folder(trained: Trained) -> None:
