@@ -17,6 +17,7 @@ from r2talker.model.head import HeadConfig
 from r2talker.model.talking_head import ModelConfig
 from r2talker.model.torso import TorsoConfig
 from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.render_torso.follow import Follow
 from r2talker.render.config import RenderSettings
 
 FORMAT = "r2talker-avatar"
@@ -186,6 +187,9 @@ def _model_config(value: dict[str, Any]) -> ModelConfig:
     head = {**value["head"], "position_grid": GridLayout(**value["head"]["position_grid"])}
     torso = value["torso"]
     if torso is not None:
-        torso = TorsoConfig(**{**torso, "grid": GridLayout(**torso["grid"])})
+        # Torsos of older avatars follow nothing.
+        follow = torso.get("follow")
+        follow = None if follow is None else Follow(**follow)
+        torso = TorsoConfig(**{**torso, "grid": GridLayout(**torso["grid"]), "follow": follow})
     condition_grid = GridLayout(**value["condition_grid"])
     return ModelConfig(**{**value, "head": HeadConfig(**head), "condition_grid": condition_grid, "torso": torso})

@@ -93,6 +93,15 @@ def edit_weights(folder: AvatarFolder, change: Callable[[dict[str, torch.Tensor]
     save_file(tensors, folder.weights)
 
 
+def test_a_torso_of_an_older_avatar_follows_nothing(folder: AvatarFolder) -> None:
+    content = json.loads(folder.info.read_text())
+    del content["model"]["torso"]["follow"]
+    folder.info.write_text(json.dumps(content))
+    torso = Avatar.load(folder.root, device="cpu").info.model.torso
+    assert torso is not None
+    assert torso.follow is None
+
+
 Damage = Callable[[AvatarFolder], object]
 EYE, GAIN, CODES = "track.eye", "motion.gain", "model.head.individual_codes"
 DAMAGES: dict[str, tuple[Damage, str, str]] = {

@@ -127,6 +127,11 @@ TOLERANCES |= {
     "torso waves": Tolerance(
         3e-5, 0, "float32 sines of angles up to 500 against doubled angles in float64, then networks of gain 1.5 a layer"
     ),
+    "torso beside the neck": Tolerance(
+        1e-3, 0, "coordinates that a sum and a difference round to 1e-7, times waves of angles up to 500 and grids"
+    ),
+    "usual place of the neck": Tolerance(1e-5, 0, "a median of float32, taken off in float64"),
+    "neck seen by rays": Tolerance(1e-5, 0, "unit vectors in float32, by way of Euler angles"),
     "FiLM": Tolerance(1e-6, 1e-5, "one fused multiply-add"),
     "linear grid": Tolerance(1e-5, 0, "corner values times weights that float32 positions give to 1e-6"),
     "spread at the start": Tolerance(0, 0.01, "scaled to it; another batch size of the same products"),

@@ -10,6 +10,7 @@ from r2talker.model.grid import Grid
 from r2talker.model.mlp import MLP
 from r2talker.ops.freq_encode.op import freq_encode
 from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.render_torso.follow import Follow, neck_shift
 
 POSITION_OCTAVES, POSE_OCTAVES = 10, 4
 
@@ -21,12 +22,17 @@ def torso_grid() -> GridLayout:
 
 @dataclass(frozen=True)
 class TorsoConfig:
-    """Shapes of the torso network. shrink: factor on the picture coordinates before deformation."""
+    """Shapes of the torso network.
+
+    shrink: factor on the picture coordinates before deformation. follow: what the coordinates count from: the neck, wherever the
+    head's pose takes it, or, with None, as in the reference, the middle of the picture.
+    """
 
     grid: GridLayout = field(default_factory=torso_grid)
     codes: int = 10000
     code_width: int = 8
     shrink: float = 0.8
+    follow: Follow | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Torso(nn.Module):
         self, xy: Float[Tensor, "points 2"], pose: Float[Tensor, "6"], individual: Float[Tensor, " code_width"]
     ) -> TorsoOutput:
         """xy: background coordinates (upstream.md 2.5). pose: Euler angles and position (2.4)."""
-        x = xy * self.config.shrink
+        follow = self.config.follow
+        x = (xy if follow is None else xy - neck_shift(pose, follow)) * self.config.shrink
         constant = torch.cat([freq_encode(pose[None], POSE_OCTAVES), individual[None]], dim=-1)
         h = torch.cat([freq_encode(x, POSITION_OCTAVES), constant.expand(len(x), -1)], dim=-1)
         deformation = self.deform_net(h)

@@ -25,8 +25,9 @@ def networks(head: Head) -> HeadNetworks:
 
 def torso_networks(torso: Torso) -> TorsoNetworks:
     """The tensors of a torso, by the names of `r2talker.ops.render_torso`."""
-    grid = torso.grid
-    return TorsoNetworks(grid.layout, grid.embeddings, *_three(torso.deform_net), *_three(torso.color_net), torso.config.shrink)
+    grid, config = torso.grid, torso.config
+    matrices = (*_three(torso.deform_net), *_three(torso.color_net))
+    return TorsoNetworks(grid.layout, grid.embeddings, *matrices, config.shrink, config.follow)
 
 
 def _three(net: MLP) -> tuple[Tensor, Tensor, Tensor]:

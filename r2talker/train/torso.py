@@ -13,6 +13,7 @@ from r2talker.model.talking_head import TalkingHead
 from r2talker.model.torso import Torso
 from r2talker.ops.camera_rays.op import background_coords, pose_vector
 from r2talker.ops.cuda.kernels import missing
+from r2talker.ops.render_torso.follow import Follow, neck_tangents
 from r2talker.train.arithmetic import PLAIN, Arithmetic
 from r2talker.train.config import TrainConfig
 from r2talker.train.exposure import Exposure, usual_torso
@@ -29,6 +30,19 @@ NET_RATE = 3e-3
 """Learning rate of the networks at the start."""
 OPACITY_WEIGHT = 0.1
 """Weight of the squared error of alpha."""
+
+
+def neck_follow(dataset: Dataset) -> tuple[Follow, float]:
+    """What lets a torso follow the neck of this clip, and how far the neck comes from its usual place, in background coordinates.
+
+    Far is the 98th percentile over the training frames: a few lost poses shall not make everything coarse.
+    """
+    poses = torch.stack([pose_vector(dataset.c2w[frame].cpu()) for frame in dataset.kept])
+    scale = 2 * dataset.info.focal / dataset.info.size
+    places = scale * neck_tangents(poses)
+    usual = places.median(0).values
+    row, column = usual.tolist()
+    return Follow(scale, row, column), float((places - usual).abs().amax(1).quantile(0.98))
 
 
 @dataclass

@@ -50,7 +50,7 @@ from r2talker.train.plan import CLOSING_SECONDS, FRAMES_PER_STEP, GENERATOR_SHAR
 from r2talker.train.sampling import frame_regions, rehearsal
 from r2talker.train.showing import MOST_SHOWN, Showing, shown_frames
 from r2talker.train.summary import Summary
-from r2talker.train.torso import TorsoPhase
+from r2talker.train.torso import TorsoPhase, neck_follow
 
 FEATURE = "mel"
 """The audio feature that ingest always writes; methods driven by audio train on it."""
@@ -223,7 +223,10 @@ class Trainer:
             log2_table=self.amounts.table,
         )
         head = HeadConfig(position, codes=info.train_frames)
-        torso = TorsoConfig(coarsened(torso_grid(), size), codes=info.train_frames)
+        # Beside the neck a torso reaches as far beyond the picture as the neck moves: the coordinates shrink, the cells stay a pixel.
+        follow, reach = neck_follow(self.dataset)
+        grid, shrink = coarsened(torso_grid(), size * (1 + reach)), TorsoConfig.shrink / (1 + reach)
+        torso = TorsoConfig(grid, codes=info.train_frames, shrink=shrink, follow=follow)
         return ModelConfig(head, self.method.trained_grid, torso, width)
 
     def _phases(

@@ -79,7 +79,9 @@ def _reasons(model: TalkingHead) -> list[str]:
     for name, rows in (("head", config.head.codes), ("torso", config.torso.codes if config.torso else 0)):
         if rows > CODES:
             reasons.append(f"its {name} has {rows} individual codes, the reference {CODES}")
-    if len(reasons) == 1 and reasons[0].startswith("torso.grid"):
+    if config.torso is not None and config.torso.follow is not None:
+        reasons.append("torso.follow: its torso is looked up beside the neck, the reference's beside the picture's middle")
+    if reasons and all(reason.startswith("torso.") for reason in reasons):
         reasons.append("--head-only leaves the torso out")
     return reasons
 

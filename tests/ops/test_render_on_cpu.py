@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from r2talker.ops.camera_rays.op import background_coords
+from r2talker.ops.camera_rays.op import background_coords, pose_vector
 from r2talker.ops.grid_encode.layout import GridLayout
 from r2talker.ops.grid_encode.op import grid_encode
 from r2talker.ops.occupancy.op import cell_centres, pack_bits
@@ -17,9 +17,11 @@ from r2talker.ops.render_head.networks import AmbientNetworks, HeadNetworks
 from r2talker.ops.render_torso import compiled as torso_kernel
 from r2talker.ops.render_torso import networks as torso_networks
 from r2talker.ops.render_torso import reference as torso_reference
+from r2talker.ops.render_torso.follow import Follow
 from r2talker.ops.render_torso.networks import TorsoNetworks
 from r2talker.ops.sh_encode.op import sh_encode
 from r2talker.types import Rays
+from tests.golden.models import golden_camera
 from tests.tolerances import assert_close
 
 MARCHING = head_reference.Marching((-1, -0.5, -1, 1, 0.5, 1), 16, 1 / 256, 0.05, 1e-4)
@@ -155,17 +157,19 @@ def compare_pictures(net: HeadNetworks, count: int) -> None:
 
 
 class TestTorso:
+    @pytest.mark.parametrize("follow", [None, Follow(4.0, 0.3, -0.2)])
     @pytest.mark.parametrize("count", [0, 1, 63, 1000])
-    def test_blends_equal_the_composition(self, count: int) -> None:
+    def test_blends_equal_the_composition(self, count: int, follow: Follow | None) -> None:
         rng = torch.Generator().manual_seed(count)
         layout = GridLayout(2, 2, base=16, finest=128, levels=6, log2_table=12)
         width, encoded = 8, 42 + 54 + 8
         table = torch.rand(layout.rows, 2, generator=rng) - 0.5
         deform = [network(rng, 64, encoded), network(rng, 64, 64), 0.1 * network(rng, 2, 64)]
         color = [network(rng, 32, layout.features + encoded), network(rng, 32, 32), network(rng, 4, 32)]
-        net = TorsoNetworks(layout, table, *deform, *color, shrink=0.8)
+        net = TorsoNetworks(layout, table, *deform, *color, shrink=0.8, follow=follow)
         assert torso_networks.fits(net)
         coords = background_coords(40, 40)[:count]
-        rest = (torch.randn(6, generator=rng), torch.randn(width, generator=rng), torch.rand(count, 3, generator=rng))
+        pose = pose_vector(golden_camera().c2w) + 0.1 * torch.randn(6, generator=rng)
+        rest = (pose, torch.randn(width, generator=rng), torch.rand(count, 3, generator=rng))
         result, expected = torso_kernel.blend(net, coords, *rest), torso_reference.blend(net, coords, *rest)
         assert_close(result, expected, "torso waves")

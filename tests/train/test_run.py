@@ -14,13 +14,17 @@ from safetensors.torch import load_file
 
 from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder, read_avatar_info
+from r2talker.data.dataset import Dataset
 from r2talker.data.folder import DatasetFolder
 from r2talker.device import choose_device
 from r2talker.errors import R2TalkerError
 from r2talker.methods import available
+from r2talker.ops.camera_rays.op import pose_vector
+from r2talker.ops.render_torso.follow import neck_shift
 from r2talker.train.config import TrainConfig
 from r2talker.train.run import train_avatar
 from tests.tiny import MOTION, TRAIN_FRAMES, TRAIN_SIZE, TRAINING, Interrupting, Recorder
+from tests.tolerances import assert_close
 
 Trained = Callable[[str], Path]
 BRIEF = dataclasses.replace(TRAINING, head_steps=2, torso_steps=2, rays=64)
@@ -63,6 +67,18 @@ def test_every_method_learns(trained: Trained, method: str) -> None:
     assert len(head) == 3
     assert head[-1] > head[0] + 1.0
     assert torso[-1] < torso[0] * 0.95
+
+
+def test_a_torso_follows_the_neck_of_its_clip(trained: Trained, data: Dataset) -> None:
+    torso = read_avatar_info(AvatarFolder(trained("r2talker"))).model.torso
+    assert torso is not None
+    assert torso.follow is not None
+    shift = neck_shift(torch.stack([pose_vector(c2w) for c2w in data.c2w[:TRAIN_FRAMES]]), torso.follow)
+    assert_close(shift.median(0).values, 0, "usual place of the neck")
+    assert torso.follow.scale == pytest.approx(2 * data.info.focal / data.info.size)
+    assert shift.abs().max() > 0.02
+    # However far it goes, the torso's coordinates stay as far inside the grid as the reference's, a few frames aside.
+    assert torso.shrink * (1 + float(shift.abs().amax(1).quantile(0.98))) == pytest.approx(0.8)
 
 
 def test_what_lies_in_the_folder(trained: Trained) -> None:

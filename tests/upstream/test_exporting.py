@@ -16,6 +16,7 @@ from r2talker.errors import R2TalkerError
 from r2talker.model.head import HeadConfig
 from r2talker.model.talking_head import ModelConfig, TalkingHead
 from r2talker.model.torso import TorsoConfig, torso_grid
+from r2talker.ops.render_torso.follow import Follow
 from r2talker.train.run import train_avatar
 from r2talker.train.trainer import coarsened
 from r2talker.upstream.exporting import export_checkpoint
@@ -75,6 +76,7 @@ def test_what_training_left_smaller_is_refused(trained: Callable[[str], Path], m
     assert re.search(r"head\.position_grid has \d+ tiled levels", message)
     assert "where the reference has 16 tiled levels of" in message
     assert "torso.grid has" in message
+    assert "torso.follow: its torso is looked up beside the neck" in message
     assert "cells in the order zxy where the reference" in message
     assert ("landmark_grid has 12 tiled levels of 4 to 64 cells" in message) == (method == "r2talker")
     assert ("hears features of 64 columns, the reference ones of 29, 32, 44" in message) == (method == "radnerf")
@@ -88,6 +90,8 @@ def test_training_by_the_references_rules_can_be_exported(dataset: DatasetFolder
     assert export_checkpoint(trained, tmp_path / "ngp.pth").torso
     import_checkpoint(tmp_path / "ngp.pth", tmp_path / "b", SceneFiles(dataset=dataset.root))
     ours, back = (Avatar.load(tmp_path / name, device="cpu") for name in "ab")
+    assert ours.info.model.torso is not None
+    assert ours.info.model.torso.follow is None
     rules = back.info.compatibility
     assert dataclasses.replace(ours.info.compatibility, budget=rules.budget) == rules == UPSTREAM
     for key, value in ours.model.state_dict().items():
@@ -103,8 +107,11 @@ def test_the_references_rules_and_a_hash_grid_exclude_each_other() -> None:
 def test_the_head_alone(avatar: Avatar, tmp_path: Path) -> None:
     """As trained at 512 pixels: the position grid is the reference's, the torso's is not."""
     assert coarsened(methods.get("geneface").position_grid, 4 * 512) == methods.get("geneface").position_grid
-    own(avatar, "geneface", tmp_path / "a", torso=TorsoConfig(coarsened(torso_grid(), 2 * 512), codes=5))
-    with pytest.raises(R2TalkerError, match=r"torso\.grid has 14 tiled levels.*--head-only leaves the torso out$"):
+    torso = TorsoConfig(coarsened(torso_grid(), 2 * 512), codes=5, follow=Follow(4.0, 0.2, 0.0))
+    own(avatar, "geneface", tmp_path / "a", torso=torso)
+    with pytest.raises(
+        R2TalkerError, match=r"torso\.grid has 14 tiled levels.*torso\.follow.*--head-only leaves the torso out$"
+    ):
         export_checkpoint(tmp_path / "a", tmp_path / "ngp.pth")
     assert not export_checkpoint(tmp_path / "a", tmp_path / "ngp.pth", head_only=True).torso
     assert not [key for key in torch.load(tmp_path / "ngp.pth", weights_only=True)["model"] if "torso" in key]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from r2talker.ops.cuda.kernels import Kernels, load_kernels
 from r2talker.ops.cuda.tables import group_count, level_words, pack_rows, supports
+from r2talker.ops.render_torso.follow import Follow
 from r2talker.ops.render_torso.networks import TorsoNetworks
 
 PARTS = ("cuda/device.cuh", "cuda/mlp.cuh", "cuda/grid.cuh", "cuda/rays.cuh", "render_torso/render.cu")
@@ -30,7 +31,7 @@ def defines(net: TorsoNetworks, pack: int = PACK) -> dict[str, int]:
 def weights_bytes(groups: int) -> int:
     """Size of `TorsoWeights`."""
     grid = groups // 2
-    return 16 * (3 * 128 + 4 * 128 + (grid + 3) * 64 + 2 * 64) + 8 * (4 + 2) * 32 + 4 * 96
+    return 16 * (3 * 128 + 4 * 128 + (grid + 3) * 64 + 2 * 64) + 8 * (4 + 2) * 32 + 4 * (96 + 4)
 
 
 @dataclass
@@ -82,7 +83,15 @@ class TorsoPainter:
         frames, launch = len(views), self.kernels.launch
         if not len(self.covered):
             return
-        launch("fold_torso", frames, 256, [self.weights, self.pointers, views, individual], buffers=self.matrices)
+        # Nothing is followed: a scale of 0 shifts by 0.
+        follow = self.net.follow or Follow(0.0, 0.0, 0.0)
+        launch(
+            "fold_torso",
+            frames,
+            256,
+            [self.weights, self.pointers, views, individual, follow.scale, follow.row, follow.column],
+            buffers=self.matrices,
+        )
         blocks = min(-(-self.multiprocessors * BLOCKS // frames), -(-len(self.covered) // (32 * WARPS)))
         launch(
             "blend_torso",

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.ops.render_torso.follow import Follow
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class TorsoNetworks:
     """Linear maps without biases and the 2D grid (upstream.md 4.5), encoded = 42 + 54 + individual.
 
     deform [64, encoded], [64, 64], [2, 64]; color [32, grid + encoded], [32, 32], [4, 32]. shrink: factor on coordinates.
+    follow: what is taken off the coordinates first, None for nothing (the reference's torsos).
     """
 
     layout: GridLayout
@@ -25,6 +27,7 @@ class TorsoNetworks:
     color_second: Float[Tensor, "32 32"]
     color_out: Float[Tensor, "4 32"]
     shrink: float
+    follow: Follow | None = None
 
 
 def fits(net: TorsoNetworks) -> bool:

@@ -11,6 +11,7 @@
 #define ENCODED (POSITION_WIDTH + POSE_WIDTH + INDIVIDUAL)
 #define GRID_STEPS (TORSO_GROUPS / 2)
 #define POSITION_STEPS 3
+#define NECK_UP -0.24f
 
 // Pose and individual code are constant over a picture and become biases.
 struct TorsoWeights {
@@ -21,6 +22,7 @@ struct TorsoWeights {
   uint2 deform_out[4 * 32];
   uint2 color_out[2 * 32];
   float deform_bias[64], color_bias[32];
+  float shift[4];  // of rows and columns; two are unused
 };
 
 struct TorsoMatrices {
@@ -52,10 +54,23 @@ __device__ inline float pose_number(const View& view, int i) {
   return atan2f(-view.c2w[0][1], view.c2w[0][0]);
 }
 
-extern "C" __global__ void fold_torso(TorsoWeights* out, const TorsoMatrices* matrices, const View* views, const float* individual) {
+// Down (0) and right (1) tangents at which the view sees the neck (follow.py, which has the same point).
+__device__ inline float neck_tangent(const View& view, int axis) {
+  float seen[3];
+  for (int j = 0; j < 3; ++j) {
+    seen[j] = 0.f;
+    for (int i = 0; i < 3; ++i) seen[j] += view.c2w[i][j] * ((i == 0 ? NECK_UP : 0.f) - view.c2w[i][3]);
+  }
+  return seen[1 - axis] / fmaxf(seen[2], 1e-3f);
+}
+
+// scale, row, column: see `Follow`.
+extern "C" __global__ void fold_torso(TorsoWeights* out, const TorsoMatrices* matrices, const View* views, const float* individual,
+                                      float scale, float row, float column) {
   __shared__ float constant[POSE_WIDTH + INDIVIDUAL];
   const TorsoMatrices m = *matrices;
   TorsoWeights& w = out[blockIdx.x];
+  if (threadIdx.x < 4) w.shift[threadIdx.x] = threadIdx.x > 1 ? 0.f : scale * neck_tangent(views[blockIdx.x], threadIdx.x) - (threadIdx.x ? column : row);
   for (int i = threadIdx.x; i < POSE_WIDTH + INDIVIDUAL; i += blockDim.x) {
     if (i >= POSE_WIDTH) {
       constant[i] = individual[i - POSE_WIDTH];
@@ -128,8 +143,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 3) blend_torso(
   for (int tile = blockIdx.x * WARPS + threadIdx.x / 32; tile < tiles; tile += gridDim.x * WARPS) {
     int index = tile * 32 + lane;
     u32 pixel = covered[index < count ? index : count - 1];
-    float x = shrink * ((float)(pixel / width) * 2.f / fmaxf(1.f, height - 1.f) - 1.f);
-    float y = shrink * ((float)(pixel % width) * 2.f / fmaxf(1.f, width - 1.f) - 1.f);
+    float x = shrink * ((float)(pixel / width) * 2.f / fmaxf(1.f, height - 1.f) - 1.f - s.shift[0]);
+    float y = shrink * ((float)(pixel % width) * 2.f / fmaxf(1.f, width - 1.f) - 1.f - s.shift[1]);
     u32 inputs[2][GRID_STEPS + POSITION_STEPS][4], waves[2][POSITION_STEPS][4], hidden[2][4][4];
     encode_waves(waves, x, y, lane);
     float c[2][8][4], shift[2][4] = {};

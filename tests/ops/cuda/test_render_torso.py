@@ -1,12 +1,15 @@
 """Fused torso pictures against the plain composition."""
 
 import copy
+import dataclasses
 
+import pytest
 import torch
 
 from r2talker.ops.camera_rays.op import background_coords, pose_vector
 from r2talker.ops.render_head.cuda import view_words
 from r2talker.ops.render_torso.cuda import PARTS, TorsoPainter, defines
+from r2talker.ops.render_torso.follow import Follow
 from r2talker.ops.render_torso.reference import blend
 from r2talker.render.networks import torso_networks
 from tests.golden.models import golden_camera, golden_model
@@ -16,11 +19,13 @@ from tests.tolerances import assert_close
 HEIGHT, WIDTH = 40, 33
 
 
-def test_covered_pixels_are_blended_and_the_others_left(backend: Backend) -> None:
+@pytest.mark.parametrize("follow", [None, Follow(4.0, 0.3, -0.2)])
+def test_covered_pixels_are_blended_and_the_others_left(backend: Backend, follow: Follow | None) -> None:
     device = backend.device
     model = copy.deepcopy(golden_model("r2talker")).to(device)
     assert model.torso is not None
-    net, individual = torso_networks(model.torso), model.torso.individual_codes[0].detach().contiguous()
+    net = dataclasses.replace(torso_networks(model.torso), follow=follow)
+    individual = model.torso.individual_codes[0].detach().contiguous()
     generator = torch.Generator().manual_seed(0)
     plate = torch.rand(HEIGHT * WIDTH, 4, generator=generator).half().to(device)
     covered = torch.arange(70, HEIGHT * WIDTH, 3, device=device)
