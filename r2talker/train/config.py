@@ -44,6 +44,8 @@ class TrainConfig:
     lips_steps: int | None = None
     """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU, and as the quality says
     on a GPU: 500, 2000 or 4000."""
+    camera_steps: int | None = None
+    """Steps of the cameras phase, in the middle of the head's, which refines the tracked head poses; by default none."""
     torso_steps: int | None = None
     """Steps of the torso; by default as the quality says: 500, 1500 or 4000 on a CPU, 1000, 4000 or 8000 on a GPU."""
     rays: int | None = None
@@ -119,7 +121,7 @@ class TrainConfig:
             "occupancy_cells",
             "coarse_levels",
         )
-        least_none = ("lips_steps", "grid_rate", "net_rate", "structure", "edges", "unlock_share", "entropy", "ambient")
+        least_none = ("lips_steps", "camera_steps", "grid_rate", "net_rate", "structure", "edges", "unlock_share", "entropy", "ambient")
         require_at_least(self, train_size=16, patch=8, table=8, **dict.fromkeys(least_one, 1))
         require_at_least(self, landmark_noise=0, ema_share=0, **dict.fromkeys(least_none, 0))
         if not self.unlock_share <= 0.9:
@@ -128,9 +130,9 @@ class TrainConfig:
             )
         if self.time is None:
             return
-        if self.head_steps or self.lips_steps or self.torso_steps:
+        if self.head_steps or self.lips_steps or self.camera_steps or self.torso_steps:
             raise R2TalkerError(
-                "--time decides how many steps there are; leave out --head-steps, --lips-steps and --torso-steps"
+                "--time decides how many steps there are; leave out --head-steps, --lips-steps, --camera-steps and --torso-steps"
             )
         if parse_duration("time", self.time) < SHORTEST:
             raise R2TalkerError(f"--time must be at least {SHORTEST:g}s, got {self.time}")
