@@ -121,7 +121,17 @@ class TrainConfig:
             "occupancy_cells",
             "coarse_levels",
         )
-        least_none = ("lips_steps", "camera_steps", "grid_rate", "net_rate", "structure", "edges", "unlock_share", "entropy", "ambient")
+        least_none = (
+            "lips_steps",
+            "camera_steps",
+            "grid_rate",
+            "net_rate",
+            "structure",
+            "edges",
+            "unlock_share",
+            "entropy",
+            "ambient",
+        )
         require_at_least(self, train_size=16, patch=8, table=8, **dict.fromkeys(least_one, 1))
         require_at_least(self, landmark_noise=0, ema_share=0, **dict.fromkeys(least_none, 0))
         if not self.unlock_share <= 0.9:
