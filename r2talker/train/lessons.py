@@ -1,4 +1,4 @@
-"""What rays teach beside the weights: where the head's error is large, how bright the frames are."""
+"""What rays teach beside the weights: where the head's error is large, how bright the frames are, where their cameras stood."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from r2talker.train.corrections import Corrections
 from r2talker.train.exposure import OPAQUE, Exposure
 from r2talker.train.hard import HardMap
 
@@ -32,17 +33,19 @@ class SeenRays:
 
 @dataclass(frozen=True)
 class Lessons:
-    """Both, where they are asked for; they outlive a phase. learning: whether they change in this one."""
+    """All that are asked for; they outlive a phase. learning: whether hard and exposure change in this one."""
 
     hard: HardMap | None = None
     exposure: Exposure | None = None
+    cameras: Corrections | None = None
     learning: bool = True
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds: the tensors themselves, which steps change in place."""
         hard = {} if self.hard is None else {"hard.sums": self.hard.sums}
         exposure = {} if self.exposure is None else {"exposure.sums": self.exposure.sums, "exposure.maps": self.exposure.maps}
-        return {**hard, **exposure}
+        cameras = {} if self.cameras is None else {"cameras.values": self.cameras.values}
+        return {**hard, **exposure, **cameras}
 
     def changing(self) -> list[Tensor]:
         """Everything that a step changes."""

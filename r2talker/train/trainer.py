@@ -29,8 +29,10 @@ from r2talker.ops.lpips.network import BACKBONE, LINEAR, load_lpips
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
 from r2talker.train.arithmetic import Arithmetic, choose_arithmetic, in_one_order
+from r2talker.train.cameras import RAYS_PER_FRAME, CameraPhase
 from r2talker.train.checkpoint import KeptMotion, Position, load_kept, load_model, read_motion, read_position, save_motion
 from r2talker.train.config import SamplingConfig, TrainConfig
+from r2talker.train.corrections import Corrections
 from r2talker.train.diary import Diary, RunFolder
 from r2talker.train.exposure import Exposure
 from r2talker.train.fused_head import fused_trains
@@ -60,6 +62,9 @@ LIPS_RATE = 0.1
 
 LIPS_SAMPLING = SamplingConfig(anywhere=0.0, lips=0.6, eyes=0.2)
 """Where the patches of the lips phase lie."""
+
+BEFORE_CAMERAS = 2 / 3
+"""Share of the head's steps that come before the cameras are refined."""
 
 TORSO_RAYS = 4
 """Pixels of a torso step per ray of a head step: a pixel is one sample, a ray is up to sixteen."""
@@ -115,9 +120,11 @@ class Trainer:
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         conditions, unit = self._conditions()
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
+        # Kept in the checkpoints of all phases, but not in the avatar's weights.
         lessons = Lessons(
             HardMap(self.device) if self.config.sampling.hard else None,
             Exposure(len(self.dataset.train), self.device) if self.config.exposure else None,
+            Corrections(self.dataset) if self.amounts.camera_steps else None,
         )
         entries = self._phases(model, pictures, conditions, arithmetic, lessons)
         if position is not None:
@@ -125,6 +132,8 @@ class Trainer:
             load_kept(self.folder.checkpoint, lessons.tensors())
         # Equal from the seed already, unless machines draw differently.
         self.team.follow(model.state_dict().values())
+        if lessons.cameras is not None:
+            lessons.cameras.apply_to(self.dataset)
         if self.team.size > 1 and self.device.type == "cuda":
             # What is drawn on the device, noise and the torso's pixels, is to be something else in each process.
             torch.cuda.manual_seed(self.config.seed + self.team.rank)
@@ -246,6 +255,7 @@ class Trainer:
         lips = dataclasses.replace(
             head,
             name="lips",
+            again=True,
             steps=amounts.lips_steps,
             sampling=LIPS_SAMPLING,
             patches=self._patch_loss(),
@@ -256,7 +266,7 @@ class Trainer:
             model, dataset, pictures, config, steps=amounts.torso_steps, rays=TORSO_RAYS * amounts.rays,
             frames_per_step=team.frames(config.frames_per_step, 1), exposure=lessons.exposure, arithmetic=arithmetic, team=team,
         )  # fmt: skip
-        entries = [Entry(head, share=4), Entry(lips, share=1), Entry(torso, share=1)]
+        entries = [*self._head_entries(head, lessons.cameras), Entry(lips, share=1), Entry(torso, share=1)]
         return [entry for entry in entries if entry.phase.steps]
 
     def _patch_loss(self) -> PatchLoss:
@@ -272,6 +282,18 @@ class Trainer:
                 f"{folder} holds neither {BACKBONE} nor {LINEAR}, which LPIPS is made of; leave out --lpips-dir"
             )
         return PatchLoss(config.patch, config.structure, config.edges, config.perception, network)
+
+    def _head_entries(self, head: HeadPhase, corrections: Corrections | None) -> list[Entry]:
+        """The head, in two parts where the cameras are refined between them."""
+        steps = self.amounts.camera_steps
+        if corrections is None:
+            return [Entry(head, share=4)]
+        frames = self.team.frames(self.config.frames_per_step, max(1, head.rays // RAYS_PER_FRAME))
+        cameras = CameraPhase(head, corrections, steps, head.rays, frames, self.team)
+        before = round(BEFORE_CAMERAS * head.steps)
+        first = dataclasses.replace(head, steps=before)
+        again = dataclasses.replace(head, name="head-again", steps=head.steps - before, again=True)
+        return [Entry(first, 4 * BEFORE_CAMERAS), Entry(cameras, share=1), Entry(again, 4 * (1 - BEFORE_CAMERAS))]
 
     def _conditions(self) -> tuple[Conditions, float]:
         """What drives the frames, and the usual eye opening of the training frames, in which its eye values are counted.

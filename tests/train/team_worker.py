@@ -26,7 +26,7 @@ from tests.train.test_loop import Regression
 
 STEPS, FRAMES = 30, 4
 TEAM_TRAINING = TrainConfig(
-    train_size=TRAIN_SIZE, head_steps=24, torso_steps=6, rays=64, device="cpu", checkpoint_seconds=0, exposure=True,
+    train_size=TRAIN_SIZE, head_steps=48, camera_steps=3, torso_steps=6, rays=64, device="cpu", checkpoint_seconds=0, exposure=True,
     sampling=SamplingConfig(hard=0.2),
 )  # fmt: skip
 FUSED_SIZE, FUSED_STEPS, FUSED_RAYS = 128, 300, 4096
