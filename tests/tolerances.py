@@ -130,6 +130,7 @@ TOLERANCES |= {
     "torso beside the neck": Tolerance(
         1e-3, 0, "coordinates that a sum and a difference round to 1e-7, times waves of angles up to 500 and grids"
     ),
+    "mean of codes": Tolerance(1e-6, 0, "sums of float32 numbers around 0.1 in another order"),
     "usual place of the neck": Tolerance(1e-5, 0, "a median of float32, taken off in float64"),
     "neck seen by rays": Tolerance(1e-5, 0, "unit vectors in float32, by way of Euler angles"),
     "FiLM": Tolerance(1e-6, 1e-5, "one fused multiply-add"),

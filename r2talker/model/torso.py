@@ -1,5 +1,6 @@
 """The torso: a deformed 2D picture that follows the head pose (upstream.md 4.5)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -55,6 +56,11 @@ class Torso(nn.Module):
         self.deform_net = MLP(encoded, 2, 64, 3)
         self.color_net = MLP(self.grid.width + encoded, 4, 32, 3)
         self.individual_codes = nn.Parameter(torch.randn(config.codes, config.code_width) * 0.1)
+
+    @torch.no_grad()
+    def show_usual(self, frames: Sequence[int]) -> None:
+        """Let pictures, which take the first code, take the mean of these frames' codes: none of the body's single states."""
+        self.individual_codes[0] = self.individual_codes[list(frames)].mean(0)
 
     def forward(
         self, xy: Float[Tensor, "points 2"], pose: Float[Tensor, "6"], individual: Float[Tensor, " code_width"]

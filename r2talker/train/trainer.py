@@ -159,6 +159,8 @@ class Trainer:
             run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher, kept)
             self._train_phases(entries, run, position, end)
         self.team.part()
+        if self.config.rules == "own" and showing.model.torso is not None:
+            showing.model.torso.show_usual(self.dataset.kept)
         showing.model.eval()
         summary.finish(showing.pairs(), self.stopwatch.seconds())
 

@@ -81,6 +81,14 @@ def test_a_torso_follows_the_neck_of_its_clip(trained: Trained, data: Dataset) -
     assert torso.shrink * (1 + float(shift.abs().amax(1).quantile(0.98))) == pytest.approx(0.8)
 
 
+def test_pictures_take_the_mean_of_the_torsos_codes(trained: Trained, data: Dataset) -> None:
+    folder, name = trained("r2talker"), "model.torso.individual_codes"
+    learned, shown = load_file(folder / "training" / "checkpoint.safetensors")[name], weights(folder)[name]
+    assert_close(shown[0], learned[data.kept].mean(0), "mean of codes")
+    assert (shown[0] - learned[0]).abs().max() > 0.01
+    assert torch.equal(shown[1:], learned[1:])
+
+
 def test_what_lies_in_the_folder(trained: Trained) -> None:
     folder = trained("r2talker")
     for phase in ("head", "torso"):
