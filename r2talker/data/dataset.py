@@ -47,8 +47,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def with_cameras_on(self, device: torch.device) -> "Dataset":
-        """The same dataset with its poses on `device`, so that rays are made there."""
-        return replace(self, c2w=self.c2w.to(device))
+        """The same dataset with poses of its own on `device`, so that rays are made there."""
+        return replace(self, c2w=self.c2w.to(device, copy=True))
 
     @property
     def rest(self) -> Float[Tensor, "68 3"]:

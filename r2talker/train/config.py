@@ -48,6 +48,8 @@ class TrainConfig:
     lips_steps: int | None = None
     """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU, and as the quality says
     on a GPU: 500, 2000 or 4000."""
+    camera_steps: int | None = None
+    """Steps of the cameras phase, in the middle of the head's, which refines the tracked head poses; by default none."""
     torso_steps: int | None = None
     """Steps of the torso; by default as the quality says: 500, 1500 or 4000 on a CPU, 1000, 4000 or 8000 on a GPU."""
     rays: int | None = None
@@ -129,6 +131,7 @@ class TrainConfig:
         )
         least_none = (
             "lips_steps",
+            "camera_steps",
             "grid_rate",
             "net_rate",
             "structure",
@@ -150,9 +153,9 @@ class TrainConfig:
             )
         if self.time is None:
             return
-        if self.head_steps or self.lips_steps or self.torso_steps:
+        if self.head_steps or self.lips_steps or self.camera_steps or self.torso_steps:
             raise R2TalkerError(
-                "--time decides how many steps there are; leave out --head-steps, --lips-steps and --torso-steps"
+                "--time decides how many steps there are; leave out --head-steps, --lips-steps, --camera-steps and --torso-steps"
             )
         if parse_duration("time", self.time) < SHORTEST:
             raise R2TalkerError(f"--time must be at least {SHORTEST:g}s, got {self.time}")

@@ -44,7 +44,7 @@ class HeadPhase:
 
     rays: per step, shared by its `frames_per_step` frames, which the processes of `team` share. patches: rays fill square patches,
     which are judged as such; the `lips` phase. net_rate: of the networks at the start; rate: factor on all learning rates. sampling:
-    where rays go. recombine: some frames are there for their eyes only (`recombine.py`).
+    where rays go. again: the head has been trained before. recombine: some frames are there for their eyes only (`recombine.py`).
     """
 
     model: TalkingHead
@@ -62,6 +62,7 @@ class HeadPhase:
     sampling: SamplingConfig
     net_rate: float
     recombine: bool
+    again: bool = False
     patches: PatchLoss | None = None
     rate: float = 1.0
     arithmetic: Arithmetic = PLAIN
@@ -94,8 +95,8 @@ class HeadPhase:
 
     @property
     def unlock_steps(self) -> int:
-        """Steps until every level of the grids takes part; the lips phase has them all."""
-        return int(self.config.unlock_share * self.steps) if self.patches is None else 0
+        """Steps until every level of the grids takes part; a head that goes on has them all."""
+        return 0 if self.again else int(self.config.unlock_share * self.steps)
 
     def prepare(self, step: int) -> None:
         grids = [self.model.head.position_grid, *landmark_grids(self.model.head)]

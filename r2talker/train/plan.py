@@ -31,6 +31,7 @@ class Preset:
     rays: int
     net_rate: float
     table: int = 16
+    camera_steps: int = 0
 
 
 CPU_PRESETS = {
@@ -57,6 +58,7 @@ class Amounts:
     occupancy_cells: int
     net_rate: float
     table: int
+    camera_steps: int
     recombine: bool
 
 
@@ -72,5 +74,6 @@ def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
         occupancy_cells=config.occupancy_cells or (ALL_CELLS if gpu else CPU_CELLS),
         net_rate=preset.net_rate if config.net_rate is None else config.net_rate,
         table=config.table or preset.table,
+        camera_steps=preset.camera_steps if config.camera_steps is None else config.camera_steps,
         recombine=gpu if config.recombine is None else config.recombine,
     )

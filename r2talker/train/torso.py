@@ -1,6 +1,7 @@
 """The torso phase: pixels of the training frames of a step; the head takes no part in it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -54,7 +55,11 @@ class TorsoPhase:
         self.coords = background_coords(size, size).to(device)
         covered = (self.pictures.torso[..., 3] > 0).any(0).cpu()
         self.region = mask_region(covered, 2)
-        self.poses = torch.stack([pose_vector(c2w) for c2w in self.dataset.c2w]).to(device)
+
+    @cached_property
+    def poses(self) -> Float[Tensor, "frames 6"]:
+        """Of all frames, as they are when this phase begins: phases before it may refine them."""
+        return torch.stack([pose_vector(c2w) for c2w in self.dataset.c2w]).to(self.coords.device)
 
     @property
     def torso(self) -> Torso:

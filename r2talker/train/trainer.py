@@ -29,6 +29,7 @@ from r2talker.ops.lpips.network import BACKBONE, LINEAR, load_lpips
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
 from r2talker.train.arithmetic import Arithmetic, choose_arithmetic, in_one_order
+from r2talker.train.cameras import RAYS_PER_FRAME, CameraPhase, Corrections
 from r2talker.train.checkpoint import KeptMotion, Position, load_model, read_motion, read_position, save_motion
 from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.diary import Diary, RunFolder
@@ -57,6 +58,9 @@ LIPS_RATE = 0.1
 
 LIPS_SAMPLING = SamplingConfig(anywhere=0.0, lips=0.6, eyes=0.2)
 """Where the patches of the lips phase lie."""
+
+BEFORE_CAMERAS = 0.5
+"""Share of the head's steps that come before the cameras are refined."""
 
 TORSO_RAYS = 4
 """Pixels of a torso step per ray of a head step: a pixel is one sample, a ray is up to sixteen."""
@@ -112,11 +116,16 @@ class Trainer:
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         conditions, unit = self._conditions()
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
-        entries = self._phases(model, pictures, conditions, arithmetic)
+        # They are in the checkpoints of all phases, but not in the avatar's weights.
+        corrections = Corrections(self.dataset)
+        if self.amounts.camera_steps:
+            model.add_module("cameras", corrections)
+        entries = self._phases(model, pictures, conditions, arithmetic, corrections)
         if position is not None:
             load_model(self.folder.checkpoint, model)
         # Equal from the seed already, unless machines draw differently.
         self.team.follow(model.state_dict().values())
+        corrections.apply_to(self.dataset)
         if self.team.size > 1 and self.device.type == "cuda":
             # What is drawn on the device, noise and the torso's pixels, is to be something else in each process.
             torch.cuda.manual_seed(self.config.seed + self.team.rank)
@@ -126,6 +135,8 @@ class Trainer:
         showing = Showing(model, self.dataset, pictures, conditions)
         self._lead(entries, showing, position, history)
         model.head.take_eye_unit(unit)
+        if self.amounts.camera_steps:
+            del model.cameras
         return self._avatar(model, None if motion is None else motion.model, pictures, history)
 
     def _lead(self, entries: list[Entry], showing: Showing, position: Position | None, history: History) -> None:
@@ -216,7 +227,7 @@ class Trainer:
         torso = TorsoConfig(coarsened(torso_grid(), size), codes=info.train_frames)
         return ModelConfig(head, self.method.trained_grid, torso, width)
 
-    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions, arithmetic: Arithmetic) -> list[Entry]:
+    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions, arithmetic: Arithmetic, corrections: Corrections) -> list[Entry]:
         """The list, in order; every phase has its own loss and schedule."""
         config, dataset, amounts, team = self.config, self.dataset, self.amounts, self.team
         fused = arithmetic.fused and fused_trains(model.head, self.device)
@@ -231,6 +242,7 @@ class Trainer:
         lips = dataclasses.replace(
             head,
             name="lips",
+            again=True,
             steps=amounts.lips_steps,
             sampling=LIPS_SAMPLING,
             patches=self._patch_loss(),
@@ -240,7 +252,7 @@ class Trainer:
             model, dataset, pictures, config, steps=amounts.torso_steps, rays=TORSO_RAYS * amounts.rays,
             frames_per_step=team.frames(config.frames_per_step, 1), arithmetic=arithmetic, team=team,
         )  # fmt: skip
-        entries = [Entry(head, share=4), Entry(lips, share=1), Entry(torso, share=1)]
+        entries = [*self._head_entries(head, corrections), Entry(lips, share=1), Entry(torso, share=1)]
         return [entry for entry in entries if entry.phase.steps]
 
     def _patch_loss(self) -> PatchLoss:
@@ -256,6 +268,18 @@ class Trainer:
                 f"{folder} holds neither {BACKBONE} nor {LINEAR}, which LPIPS is made of; leave out --lpips-dir"
             )
         return PatchLoss(config.patch, config.structure, config.edges, config.perception, network)
+
+    def _head_entries(self, head: HeadPhase, corrections: Corrections) -> list[Entry]:
+        """The head, in two parts where the cameras are refined between them."""
+        steps = self.amounts.camera_steps
+        if not steps:
+            return [Entry(head, share=4)]
+        frames = self.team.frames(self.config.frames_per_step, max(1, head.rays // RAYS_PER_FRAME))
+        cameras = CameraPhase(head, corrections, steps, head.rays, frames, self.team)
+        before = round(BEFORE_CAMERAS * head.steps)
+        first = dataclasses.replace(head, steps=before)
+        again = dataclasses.replace(head, name="head again", steps=head.steps - before, again=True)
+        return [Entry(first, share=2), Entry(cameras, share=1), Entry(again, share=2)]
 
     def _conditions(self) -> tuple[Conditions, float]:
         """What drives the frames, and the usual eye opening of the training frames, in which its eye values are counted.

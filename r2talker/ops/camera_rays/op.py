@@ -1,5 +1,7 @@
 """Public door of camera geometry (upstream.md section 2)."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -8,6 +10,8 @@ from r2talker.types import Camera, Rays
 
 SCENE_SCALE = 4.0
 """NGP units per metre of the head frame."""
+DEGREE = math.pi / 180
+"""Radians."""
 
 
 def generate_rays(camera: Camera, pixels: Int[Tensor, " rays"] | None = None) -> Rays:
@@ -31,6 +35,33 @@ def generate_rays(camera: Camera, pixels: Int[Tensor, " rays"] | None = None) ->
         # A fused multiply-add: the product is exact in double precision.
         directions = (part.double() * c2w[:3, axis, None].double()).add_(directions).to(c2w.dtype)
     return Rays(c2w[:3, 3].expand(len(pixels), 3), directions.T.contiguous())
+
+
+def moved_cameras(c2w: Float[Tensor, "*batch 4 4"], motions: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
+    """Cameras moved about the head: exp(motion) c2w, the exponential map of SE(3); differentiable in both.
+
+    motions: a turn about the head frame's origin, whose axis is in NGP space and whose length is in degrees, and a shift in NGP
+    units, as the two halves of a twist (Lynch and Park 2017, "Modern Robotics", 3.3.3). Zero moves nothing, to the last bit.
+    """
+    x, y, z = (motions[..., :3] * DEGREE).unbind(-1)
+    twists = motions.new_zeros(*motions.shape[:-1], 4, 4)
+    for row, column, part in ((2, 1, x), (0, 2, y), (1, 0, z)):
+        twists[..., row, column] = part
+        twists[..., column, row] = -part
+    twists[..., :3, 3] = motions[..., 3:]
+    return torch.linalg.matrix_exp(twists.double()).to(c2w) @ c2w
+
+
+def motion_slopes(
+    rays: Rays, by_origin: Float[Tensor, "rays 3"], by_direction: Float[Tensor, "rays 3"]
+) -> Float[Tensor, "rays 6"]:
+    """What a small motion of the camera (see `moved_cameras`) changes about a value of each ray.
+
+    by_origin, by_direction: derivatives of the value with respect to the ray's origin and direction. A turn by the vector w moves
+    them by w x o and w x d, and by_origin . (w x o) = w . (o x by_origin).
+    """
+    turn = torch.linalg.cross(rays.origins, by_origin) + torch.linalg.cross(rays.directions, by_direction)
+    return torch.cat([turn * DEGREE, by_origin], dim=-1)
 
 
 def c2w_from_head(matrices: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:

@@ -25,7 +25,7 @@ _ROWS = 8
 def evaluate(
     head: FoldedHead, features: Float[Tensor, "samples inputs"], directions: Float[Tensor, "samples 16"]
 ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"]]:
-    """See `r2talker.ops.render_head.fold.evaluate`; no gradient to `directions`."""
+    """See `r2talker.ops.render_head.fold.evaluate`."""
     exponent, color = _Evaluate.apply(
         features, directions, head.first, head.first_bias, head.second, head.second_bias, head.last, head.last_bias, head.rgb
     )
@@ -72,25 +72,29 @@ class _Evaluate(torch.autograd.Function):
         last: Tensor, last_bias: Tensor, rgb: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         samples, hidden = len(features), len(second)
-        joint, exponent_row = last[:-1, :hidden], _padded(last[-1:, :hidden], 2)
+        joint, spread, exponent_row = last[:-1, :hidden], last[:-1, hidden:], _padded(last[-1:, :hidden], 2)
         matrices = _forward_matrices(FoldedHead(first, first_bias, second, second_bias, last, last_bias, rgb))
         kept = torch.empty(_tiles(samples), 3, hidden, SAMPLES)
         exponent, color = torch.empty(samples), torch.empty(samples, 3)
         inputs = (_array(features), _array(directions))
         out = (kept.numpy(), exponent.numpy(), color.numpy())
         share_out(lambda a, b: _forward(inputs, matrices, out, a, b), len(kept), grain=_GRAIN)
-        ctx.save_for_backward(features, directions, kept, color, first, second, joint, exponent_row, rgb)
+        ctx.save_for_backward(features, directions, kept, color, first, second, joint, exponent_row, rgb, spread)
         return exponent, color
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_exponent: Tensor, d_color: Tensor) -> tuple[Tensor | None, ...]:
-        features, directions, kept, color, first, second, joint, exponent_row, rgb = ctx.saved_tensors
+        features, directions, kept, color, first, second, joint, exponent_row, rgb, spread = ctx.saved_tensors
         hidden, inputs, blocks = len(second), features.shape[1], len(kept)
         given = (*map(_array, (features, directions, kept, color, d_exponent, d_color)),)
         transposed = [_padded(first.t(), _ROWS), second.t(), joint.t(), exponent_row.t(), _padded(rgb, 4).t()]
+        transposed.append(_padded(spread.t(), _ROWS))
         matrices = tuple(map(_array, transposed))
         d_features = torch.empty_like(features)
+        # Only cameras that are refined ask for it.
+        d_directions = torch.empty_like(directions) if ctx.needs_input_grad[1] else directions.new_empty(0, 0)
+        d_inputs = (d_features.numpy(), d_directions.numpy())
         # One set of sums per thread that takes part; each is [tile of columns, row, column].
         shapes = (
             (_tiles(inputs), hidden), (_tiles(hidden), hidden), (_tiles(hidden), hidden), (1, hidden), (_tiles(hidden), 2),
@@ -100,7 +104,7 @@ class _Evaluate(torch.autograd.Function):
 
         def part(start: int, stop: int) -> None:
             own = [torch.zeros(*shape, SAMPLES) for shape in shapes]
-            _backward(given, matrices, d_features.numpy(), tuple(values.numpy() for values in own), start, stop)
+            _backward(given, matrices, d_inputs, tuple(values.numpy() for values in own), start, stop)
             sums.append(own)
 
         share_out(part, blocks, grain=_GRAIN)
@@ -115,7 +119,7 @@ class _Evaluate(torch.autograd.Function):
         color_rows = torch.cat([matrix(joint_d, hidden, hidden), matrix(spread_d, hidden, directions.shape[1])], dim=1)
         exponent_d = torch.cat([matrix(exponent_d, 1, hidden), exponent_d.new_zeros(1, directions.shape[1])], dim=1)
         return (
-            d_features if ctx.needs_input_grad[0] else None, None, matrix(first_d, hidden, inputs), biases[0],
+            d_features if ctx.needs_input_grad[0] else None, d_directions if ctx.needs_input_grad[1] else None, matrix(first_d, hidden, inputs), biases[0],
             matrix(second_d, hidden, hidden), biases[1], torch.cat([color_rows, exponent_d]),
             torch.cat([biases[2], d_exponent.sum()[None]]), matrix(rgb_d, 3, hidden),
         )  # fmt: skip
@@ -179,15 +183,18 @@ def _add_products(gradient: Any, tiles: Any, sums: Any) -> None:
 
 
 @compiled
-def _backward(given: Any, matrices: Any, d_features: Any, sums: Any, start: int, stop: int) -> None:
+def _backward(given: Any, matrices: Any, d_inputs: Any, sums: Any, start: int, stop: int) -> None:
     features, directions, kept, color, d_exponent, d_color = given
-    first, second, joint, exponent_row, rgb = matrices
+    first, second, joint, exponent_row, rgb, spread = matrices
+    d_features, d_directions = d_inputs
     first_d, second_d, joint_d, spread_d, exponent_d, rgb_d, bias_d = sums
     samples, width, hidden = features.shape[0], features.shape[1], second.shape[0]
     x, d = np.zeros((len(first_d), SAMPLES, SAMPLES), np.float32), np.zeros((1, SAMPLES, SAMPLES), np.float32)
     turned = np.empty((len(second_d), SAMPLES, SAMPLES), np.float32)
     g, h = np.empty((hidden, SAMPLES), np.float32), np.empty((hidden, SAMPLES), np.float32)
-    nothing, back = np.zeros((len(first), SAMPLES), np.float32), np.empty((len(first), SAMPLES), np.float32)
+    nothing = np.zeros((max(len(first), len(spread)), SAMPLES), np.float32)
+    back = np.empty((len(first), SAMPLES), np.float32)
+    seen = np.empty((len(spread), SAMPLES), np.float32)
     wide, power, answer = (
         np.zeros((hidden, SAMPLES), np.float32),
         np.zeros((2, SAMPLES), np.float32),
@@ -215,6 +222,11 @@ def _backward(given: Any, matrices: Any, d_features: Any, sums: Any, start: int,
         _turn(b, turned)
         _add_products(g, turned, joint_d)
         _add_products(g, d, spread_d)
+        if len(d_directions):
+            layer(spread, nothing, g, seen, least)
+            for s in range(count):
+                for k in range(d_directions.shape[1]):
+                    d_directions[base + s, k] = seen[k, s]
         for tile in range(len(exponent_d)):
             dense(power, exponent_d[tile], turned[tile], exponent_d[tile], least, (0, 0))
         layer(exponent_row, wide, power, h, least)

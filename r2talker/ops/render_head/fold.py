@@ -73,7 +73,7 @@ def evaluate(
 ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"]]:
     """The density's exponent and the colour in [0, 1] of samples; directions: spherical harmonics of each.
 
-    impl: `plain` torch, or `compiled` (machine code, float32 on a CPU without autocast, no gradient to `directions`); `auto` picks.
+    impl: `plain` torch, or `compiled` (machine code, float32 on a CPU without autocast); `auto` picks.
     Raises ValueError when `compiled` is asked for and cannot run.
     """
     if _compiles(head, features, impl):
