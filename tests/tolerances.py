@@ -249,3 +249,8 @@ TOLERANCES |= {
         0.5, 0, "dB; Adam makes much of small differences: 0.22 measured after 40 steps of 256 rays, 0.01 after 60"
     ),
 }
+
+TOLERANCES |= {
+    # cameras
+    "central differences": Tolerance(1e-6, 1e-6, "float64, third derivatives of size 100 times squared steps of 1e-4"),
+}

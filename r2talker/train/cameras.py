@@ -1,7 +1,9 @@
 """The cameras phase: small errors of the tracked head poses are found by exact derivatives of rendered brightness.
 
-The head is frozen. A step draws rays of some frames, compares what the head shows there with the pictures, and takes a step of Gauss and
-Newton on each frame's six numbers (Lucas and Kanade 1981, with a head for a template): from all rays of a frame, not from their sum.
+The head is frozen. A step draws small patches of some frames, compares what the head shows there with the pictures, and takes a step of
+Gauss and Newton on each frame's six numbers (Lucas and Kanade 1981, with a head for a template): from all patches of a frame, not from
+their sum. Patches, because the finest cells of the position grid are a part of a pixel wide: a single ray's derivative is exact, but says
+what happens within such a cell, where most of it is noise; the mean over a patch says where the picture goes.
 Distances along the rays are held: what moves samples along a ray does not change what it gathers, but for noise.
 """
 
@@ -21,21 +23,23 @@ from r2talker.train.config import TrainConfig
 from r2talker.train.head import HeadPhase
 from r2talker.train.parallel import ALONE, Team
 from r2talker.train.phase import learning_rate
-from r2talker.train.sampling import frame_of_step, pixels_inside, step_generator
+from r2talker.train.sampling import frame_of_step, patches_around, pixels_inside, step_generator
 from r2talker.types import Rays
 
 LUMA = (0.2126, 0.7152, 0.0722)
 """Weights of the colours in a ray's brightness (ITU-R BT.709): one derivative per ray, of what a video keeps at full resolution."""
-TRACKER = (1.0, 1.0, 1.0, 0.05, 0.05, 0.05)
-"""Standard deviations of the tracker's errors, degrees and NGP units (0.05 are 12.5 mm): what corrections are weighed against."""
-OUTLIER = 0.05
-"""Difference in brightness from which on a ray counts by its size and no longer by its square (Huber 1964)."""
+TRACKER = (0.5, 0.5, 0.5, 0.02, 0.02, 0.02)
+"""Standard deviations of the tracker's errors, degrees and NGP units (0.02 are 5 mm): what corrections are weighed against."""
+OUTLIER = 0.1
+"""Difference in brightness from which on a patch counts by its size and no longer by its square (Huber 1964)."""
 LEAST_NOISE = 1e-3
 """Standard deviation of the brightness that is assumed at least."""
 MARGIN = 0.05
 """Around the box of the landmarks, in which rays lie."""
 RAYS_PER_FRAME = 512
 """What a step draws from a frame, so that six numbers are known well from one look."""
+PATCH = 3
+"""Side of the patches in pixels."""
 
 
 class Corrections(nn.Module):
@@ -108,10 +112,12 @@ class CameraPhase:
         return self.head.preview()
 
     def look(self, frame: int, generator: torch.Generator) -> "Look":
-        """Compare a frame with the head, at rays from the face; lips, which move by themselves, are left out."""
+        """Compare a frame with the head, at patches of the face; lips, which move by themselves, are left out."""
         phase, model, size = self.head, self.head.model, self.head.pictures.size
-        pixels = pixels_inside(self.boxes[frame], max(1, self.rays // self.frames_per_step), size, generator)
-        pixels = pixels[~phase.regions[frame].lips.contains(pixels // size, pixels % size)]
+        count = max(1, self.rays // self.frames_per_step // PATCH**2)
+        patches = patches_around(pixels_inside(self.boxes[frame], count, size, generator), PATCH, size)
+        still = ~phase.regions[frame].lips.contains(patches // size, patches % size).any(dim=1)
+        pixels = patches[still].reshape(-1)
         camera = replace(phase.dataset.camera(frame, size), c2w=self.corrections.camera_to_world(frame))
         rays = generate_rays(camera, pixels)
         rays = Rays(rays.origins.clone().requires_grad_(), rays.directions.requires_grad_())
@@ -125,22 +131,24 @@ class CameraPhase:
         luma = torch.tensor(LUMA, device=shown.device)
         by_ray = torch.autograd.grad((shown @ luma).sum(), (rays.origins, rays.directions))
         rays = Rays(rays.origins.detach(), rays.directions.detach())
-        return Look((truth - shown.detach()) @ luma, motion_slopes(rays, *by_ray), truth - shown.detach())
+        error = truth - shown.detach()
+        missing, slopes = error @ luma, motion_slopes(rays, *by_ray)
+        return Look(missing.view(-1, PATCH**2).mean(dim=1), slopes.view(-1, PATCH**2, 6).mean(dim=1), error)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at a frame says. missing: brightness of the picture beyond the head's; slopes: what a motion of the camera adds to
-    the head's; error: of all colours."""
+    """What one look at a frame says. missing: brightness of the picture's patches beyond the head's; slopes: what a motion of the camera
+    adds to the head's; error: of all colours."""
 
-    missing: Float[Tensor, " rays"]
-    slopes: Float[Tensor, "rays 6"]
+    missing: Float[Tensor, " patches"]
+    slopes: Float[Tensor, "patches 6"]
     error: Float[Tensor, "rays 3"]
 
     def sums(self) -> Float64[Tensor, "44"]:
-        """Normal equations of the motion, in units of the rays' noise: matrix [6, 6] and right side [6]; squared error, and one.
+        """Normal equations of the motion, in units of the patches' noise: matrix [6, 6] and right side [6]; squared error, and one.
 
-        Added over looks, they are those of all rays.
+        Added over looks, they are those of all patches.
         """
         missing, slopes = self.missing.double(), self.slopes.double()
         weights = (OUTLIER / missing.abs().clamp_min(1e-12)).clamp(max=1)

@@ -95,10 +95,15 @@ def sample_patches(
     drawn = (torch.rand(count, 1, generator=generator, device=generator.device) >= ends).sum(dim=1)
     places = (everything, regions.lips, regions.eyes, regions.head)
     middles = torch.cat([pixels_inside(places[int(k)], 1, size, generator) for k in drawn])
+    return patches_around(middles, side, size).reshape(-1)
+
+
+def patches_around(middles: Int[Tensor, " patches"], side: int, size: int) -> Int[Tensor, "patches pixels"]:
+    """Flat row-major pixel numbers of the square patches around pixels, row by row, moved inside where they would stand out."""
     top, left = ((v - side // 2).clamp(0, size - side) for v in (middles // size, middles % size))
-    along = torch.arange(side, device=generator.device)
+    along = torch.arange(side, device=middles.device)
     rows, columns = top[:, None, None] + along[:, None], left[:, None, None] + along
-    return (rows * size + columns).reshape(-1)
+    return (rows * size + columns).flatten(1)
 
 
 def within_pixels(coords: Float[Tensor, "pixels 2"], shift: Float[Tensor, "pixels 2"], size: int) -> Float[Tensor, "pixels 2"]:

@@ -278,7 +278,7 @@ class Trainer:
         cameras = CameraPhase(head, corrections, steps, head.rays, frames, self.team)
         before = round(BEFORE_CAMERAS * head.steps)
         first = dataclasses.replace(head, steps=before)
-        again = dataclasses.replace(head, name="head again", steps=head.steps - before, again=True)
+        again = dataclasses.replace(head, name="head-again", steps=head.steps - before, again=True)
         return [Entry(first, share=2), Entry(cameras, share=1), Entry(again, share=2)]
 
     def _conditions(self) -> tuple[Conditions, float]:

@@ -6,9 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from r2talker.ops.camera_rays.op import background_coords, c2w_from_head, generate_rays, head_from_c2w, pose_vector
+from r2talker.ops.camera_rays.op import (
+    background_coords,
+    c2w_from_head,
+    generate_rays,
+    head_from_c2w,
+    motion_slopes,
+    moved_cameras,
+    pose_vector,
+)
 from r2talker.ops.ray_aabb.op import intersect_aabb
-from r2talker.types import Camera
+from r2talker.types import Camera, Rays
 from tests.golden.regenerate import METHODS, camera, golden
 from tests.tolerances import assert_close
 
@@ -82,3 +90,59 @@ def test_head_frame_axes() -> None:
     assert_close(c2w[:3, :3].T, torch.tensor([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), "exact")
     assert_close(head_from_c2w(c2w), head, "geometry")
     assert_close(torch.linalg.det(c2w_from_head(torch.eye(4).expand(3, 4, 4))[:, :3, :3]), torch.ones(3), "geometry")
+
+
+class TestMovedCameras:
+    def test_no_motion_changes_no_bit(self) -> None:
+        c2w = golden_camera().c2w
+        assert_close(moved_cameras(c2w, torch.zeros(6)), c2w, "exact")
+
+    def test_a_turn_goes_about_the_heads_origin_and_is_in_degrees(self) -> None:
+        c2w = torch.eye(4)
+        c2w[:3, 3] = torch.tensor([0.0, 4.0, 0.5])
+        turned = moved_cameras(c2w, torch.tensor([90.0, 0, 0, 0, 0, 0]))
+        assert_close(turned[:3, 3], torch.tensor([0.0, -0.5, 4.0]), "geometry")
+        assert_close(turned[:3, :3], torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]), "geometry")
+
+    def test_a_shift_is_in_ngp_units(self) -> None:
+        shifted = moved_cameras(golden_camera().c2w, torch.tensor([0.0, 0, 0, 0.1, 0.2, 0.3]))
+        assert_close(shifted[:3, 3] - golden_camera().c2w[:3, 3], torch.tensor([0.1, 0.2, 0.3]), "geometry")
+        assert_close(shifted[:3, :3], golden_camera().c2w[:3, :3], "exact")
+
+    def test_it_undoes_itself_and_keeps_rotations(self) -> None:
+        motions = torch.randn(7, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 10
+        c2w = golden_camera().c2w.double().expand(7, 4, 4)
+        moved = moved_cameras(c2w, motions)
+        assert_close(moved_cameras(moved, -motions), c2w, "geometry")
+        assert_close(moved[:, :3, :3] @ moved[:, :3, :3].mT, torch.eye(3).expand(7, 3, 3), "geometry")
+
+    def test_rays_follow_by_exact_derivatives(self) -> None:
+        view = replace(golden_camera(), c2w=golden_camera().c2w.double())
+
+        def rays(motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            made = generate_rays(replace(view, c2w=moved_cameras(view.c2w, motion)), torch.arange(0, 4096, 511))
+            return made.origins, made.directions
+
+        motion = torch.tensor([0.5, -1, 2, 0.01, 0.02, -0.03], dtype=torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(rays, (motion,))
+
+    def test_slopes_are_those_of_small_motions(self) -> None:
+        """Of some smooth value of a ray, by central differences."""
+        view = replace(golden_camera(), c2w=golden_camera().c2w.double())
+        pixels = torch.arange(0, 4096, 511)
+
+        def value(rays: Rays) -> torch.Tensor:
+            points = rays.origins + 3.5 * rays.directions
+            return torch.sin(5 * points[:, 0]) * points[:, 1] + points[:, 2] ** 2 + rays.directions[:, 0] * rays.directions[:, 2]
+
+        def moved(axis: int, by: float) -> torch.Tensor:
+            motion = torch.zeros(6, dtype=torch.float64)
+            motion[axis] = by
+            return value(generate_rays(replace(view, c2w=moved_cameras(view.c2w, motion)), pixels))
+
+        rays = generate_rays(view, pixels)
+        rays = Rays(rays.origins.clone().requires_grad_(), rays.directions.requires_grad_())
+        slopes = motion_slopes(rays, *torch.autograd.grad(value(rays).sum(), (rays.origins, rays.directions)))
+        step = 1e-4
+        expected = torch.stack([(moved(axis, step) - moved(axis, -step)) / (2 * step) for axis in range(6)], dim=1)
+        assert_close(slopes, expected, "central differences")

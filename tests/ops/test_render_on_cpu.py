@@ -70,15 +70,15 @@ class TestFold:
         net = replace(net, **leaves)
         code, eye_value, individual = (values.double().requires_grad_() for values in codes(net))
         rng = torch.Generator().manual_seed(0)
-        positions, directions = rays_of(50).directions.double() / 4, rays_of(50).directions.double()
-        expected = head_reference.radiance(net, positions, directions, code, eye_value, individual)
+        positions, directions = (rays_of(50).directions.double().requires_grad_() for _ in range(2))
+        expected = head_reference.radiance(net, positions / 4, directions, code, eye_value, individual)
         folded = fold.fold_head(
             (net.first, net.second, net.third), (net.color, net.rgb), individual,
             eye=eye_value if eye else None, film=code.reshape(2, 2, -1) if film else None,
         )  # fmt: skip
-        exponent, rgb = fold.evaluate(folded, grid_encode(positions, net.table, net.layout), sh_encode(directions))
+        exponent, rgb = fold.evaluate(folded, grid_encode(positions / 4, net.table, net.layout), sh_encode(directions))
         result = (exponent.exp(), rgb)
-        inputs = [*leaves.values(), individual, *([eye_value] if eye else []), *([code] if film else [])]
+        inputs = [*leaves.values(), individual, *([eye_value] if eye else []), *([code] if film else []), positions, directions]
         cotangents = [torch.randn(values.shape, generator=rng, dtype=torch.float64) for values in expected]
         for got, want in zip(result, expected, strict=True):
             assert_close(got, want, "folded, float64")
@@ -95,13 +95,13 @@ class TestFold:
         biases = [0.5 * torch.randn(rows, generator=rng) for rows in (64, 64, 65)]
         first, second, last, rgb = matrices
         last[-1, 64:] = 0
-        leaves = [features, first, biases[0], second, biases[1], last, biases[2], rgb]
+        leaves = [features, first, biases[0], second, biases[1], last, biases[2], rgb, directions]
         cotangents = [torch.randn(count, generator=rng), torch.randn(count, 3, generator=rng)]
         results, grads = [], []
         for impl in ("plain", "compiled"):
             own = [leaf.clone().requires_grad_() for leaf in leaves]
-            head = fold.FoldedHead(*own[1:])
-            results.append(fold.evaluate(head, own[0], directions, impl=impl))  # type: ignore[arg-type]
+            head = fold.FoldedHead(*own[1:-1])
+            results.append(fold.evaluate(head, own[0], own[-1], impl=impl))  # type: ignore[arg-type]
             grads.append(torch.autograd.grad(results[-1], own, cotangents))
             grads[-1][5][-1, 64:] = 0
             alone = fold.exponents(head, own[0], impl=impl)  # type: ignore[arg-type]

@@ -22,6 +22,9 @@ KILLS = [
     ("replace", "checkpoint.safetensors", 2),
     ("advance", "head", 21),
     ("end", "head", 0),
+    ("advance", "cameras", 21),
+    ("end", "cameras", 0),
+    ("advance", "head-again", 21),
     ("advance", "lips", 21),
     ("begin", "torso", 0),
     ("advance", "torso", 21),
@@ -30,7 +33,7 @@ KILLS = [
 """Where the run is killed: in every phase, between two, while a file is being written; with steps or files that come before."""
 
 
-CONFIG = dataclasses.replace(TRAINING, lips_steps=30, patch=16)
+CONFIG = dataclasses.replace(TRAINING, head_steps=60, camera_steps=30, lips_steps=30, patch=16)
 
 
 class Killer(Recorder):
