@@ -59,7 +59,7 @@ LIPS_RATE = 0.1
 LIPS_SAMPLING = SamplingConfig(anywhere=0.0, lips=0.6, eyes=0.2)
 """Where the patches of the lips phase lie."""
 
-BEFORE_CAMERAS = 0.5
+BEFORE_CAMERAS = 2 / 3
 """Share of the head's steps that come before the cameras are refined."""
 
 TORSO_RAYS = 4
@@ -227,7 +227,9 @@ class Trainer:
         torso = TorsoConfig(coarsened(torso_grid(), size), codes=info.train_frames)
         return ModelConfig(head, self.method.trained_grid, torso, width)
 
-    def _phases(self, model: TalkingHead, pictures: Pictures, conditions: Conditions, arithmetic: Arithmetic, corrections: Corrections) -> list[Entry]:
+    def _phases(
+        self, model: TalkingHead, pictures: Pictures, conditions: Conditions, arithmetic: Arithmetic, corrections: Corrections
+    ) -> list[Entry]:
         """The list, in order; every phase has its own loss and schedule."""
         config, dataset, amounts, team = self.config, self.dataset, self.amounts, self.team
         fused = arithmetic.fused and fused_trains(model.head, self.device)
@@ -279,7 +281,7 @@ class Trainer:
         before = round(BEFORE_CAMERAS * head.steps)
         first = dataclasses.replace(head, steps=before)
         again = dataclasses.replace(head, name="head-again", steps=head.steps - before, again=True)
-        return [Entry(first, share=2), Entry(cameras, share=1), Entry(again, share=2)]
+        return [Entry(first, 4 * BEFORE_CAMERAS), Entry(cameras, share=1), Entry(again, 4 * (1 - BEFORE_CAMERAS))]
 
     def _conditions(self) -> tuple[Conditions, float]:
         """What drives the frames, and the usual eye opening of the training frames, in which its eye values are counted.

@@ -133,7 +133,9 @@ class TestMovedCameras:
 
         def value(rays: Rays) -> torch.Tensor:
             points = rays.origins + 3.5 * rays.directions
-            return torch.sin(5 * points[:, 0]) * points[:, 1] + points[:, 2] ** 2 + rays.directions[:, 0] * rays.directions[:, 2]
+            return (
+                torch.sin(5 * points[:, 0]) * points[:, 1] + points[:, 2] ** 2 + rays.directions[:, 0] * rays.directions[:, 2]
+            )
 
         def moved(axis: int, by: float) -> torch.Tensor:
             motion = torch.zeros(6, dtype=torch.float64)

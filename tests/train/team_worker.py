@@ -25,7 +25,9 @@ from tests.tiny import MOTION, TRAIN_SIZE, Interrupting
 from tests.train.test_loop import Regression
 
 STEPS, FRAMES = 30, 4
-TEAM_TRAINING = TrainConfig(train_size=TRAIN_SIZE, head_steps=48, camera_steps=3, torso_steps=6, rays=64, device="cpu", checkpoint_seconds=0)
+TEAM_TRAINING = TrainConfig(
+    train_size=TRAIN_SIZE, head_steps=48, camera_steps=3, torso_steps=6, rays=64, device="cpu", checkpoint_seconds=0
+)
 FUSED_SIZE, FUSED_STEPS, FUSED_RAYS = 128, 300, 4096
 EMULATED_SIZE, EMULATED_STEPS, EMULATED_RAYS = 32, 2, 64
 

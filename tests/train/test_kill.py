@@ -33,7 +33,7 @@ KILLS = [
 """Where the run is killed: in every phase, between two, while a file is being written; with steps or files that come before."""
 
 
-CONFIG = dataclasses.replace(TRAINING, head_steps=60, camera_steps=30, lips_steps=30, patch=16)
+CONFIG = dataclasses.replace(TRAINING, head_steps=90, camera_steps=30, lips_steps=30, patch=16)
 
 
 class Killer(Recorder):
