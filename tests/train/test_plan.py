@@ -34,7 +34,7 @@ def test_pictures_are_not_blown_up() -> None:
 def test_what_the_user_says_holds(quality: str, gpu: bool) -> None:
     said = {
         "train_size": 77, "head_steps": 11, "lips_steps": 15, "torso_steps": 12, "rays": 13, "occupancy_cells": 14,
-        "net_rate": 0.5, "table": 9, "recombine": not gpu,
+        "net_rate": 0.5, "table": 9, "camera_steps": 16, "recombine": not gpu,
     }  # fmt: skip
     assert settle(TrainConfig(quality=quality, lips_steps=0), 512, gpu=gpu).lips_steps == 0  # type: ignore[arg-type]
     assert dataclasses.asdict(settle(TrainConfig(quality=quality, **said), 512, gpu=gpu)) == said  # type: ignore[arg-type]

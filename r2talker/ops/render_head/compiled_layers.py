@@ -119,8 +119,8 @@ class _Evaluate(torch.autograd.Function):
         color_rows = torch.cat([matrix(joint_d, hidden, hidden), matrix(spread_d, hidden, directions.shape[1])], dim=1)
         exponent_d = torch.cat([matrix(exponent_d, 1, hidden), exponent_d.new_zeros(1, directions.shape[1])], dim=1)
         return (
-            d_features if ctx.needs_input_grad[0] else None, d_directions if ctx.needs_input_grad[1] else None, matrix(first_d, hidden, inputs), biases[0],
-            matrix(second_d, hidden, hidden), biases[1], torch.cat([color_rows, exponent_d]),
+            d_features if ctx.needs_input_grad[0] else None, d_directions if ctx.needs_input_grad[1] else None,
+            matrix(first_d, hidden, inputs), biases[0], matrix(second_d, hidden, hidden), biases[1], torch.cat([color_rows, exponent_d]),
             torch.cat([biases[2], d_exponent.sum()[None]]), matrix(rgb_d, 3, hidden),
         )  # fmt: skip
 
