@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from r2talker.data.dataset import Dataset
     from r2talker.data.folder import DatasetFolder
 
+LONGEST = ("train", "live", "cli", "ops", "ingest")
+"""Rooms whose tests take longest. They come first, so that no process begins a long file when the others are done."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="fail instead of skipping when a gpu test finds no CUDA device")
@@ -30,6 +33,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if item.config.getoption("--require-gpu"):
             pytest.fail("needs a CUDA device, and --require-gpu was given")
         pytest.skip("needs a CUDA device")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {room: place for place, room in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(Path(__file__).parent).parts[0], len(order)))
 
 
 @pytest.fixture(scope="session")
