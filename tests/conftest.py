@@ -59,7 +59,9 @@ def dataset(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> "DatasetFol
     from r2talker.ingest.config import IngestConfig
     from r2talker.ingest.pipeline import ingest
 
-    return DatasetFolder(shared(tmp_path_factory, "subject.dataset", lambda folder: ingest(clip, folder, IngestConfig(size=SIZE))))
+    return DatasetFolder(
+        shared(tmp_path_factory, "subject.dataset", lambda folder: ingest(clip, folder, IngestConfig(size=SIZE)))
+    )
 
 
 @pytest.fixture(scope="session")

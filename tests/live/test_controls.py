@@ -13,6 +13,7 @@ import pytest
 from r2talker.live.config import ServeConfig
 from r2talker.live.training import watch_training
 from r2talker.live.web import PAGE
+from r2talker.render.sight import Sight
 from tests.live.chromium import Page, browser
 from tests.live.conftest import needs_browser
 from tests.live.test_training import Run
@@ -257,6 +258,23 @@ def test_a_training_run_is_watched_and_steered() -> None:
             while run.saved != [held] and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert run.saved == [held]
+            watch_looks(page)
+            page.run("document.querySelector('[name=kind][value=depth]').click()")
+            look(page, "look.kind === 'depth'")
+            page.run("document.getElementById('picture').focus()")
+            page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft", code="ArrowLeft", windowsVirtualKeyCode=37)
+            page.until(lambda picture: picture.mean() > 200)
+            page.wait("studio.controls.orbit.yaw === -5")
+            while run.drawn[-1] != Sight("depth", yaw=-5.0) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert run.drawn[-1] == Sight("depth", yaw=-5.0)
+            assert run.step == held
+            # Only what a run can show is offered.
+            hidden = "['kind', 'size', 'background'].map((name) => document.querySelector(`[name=${name}], #${name}`).checkVisibility())"
+            assert page.run(hidden) == [True, False, False]
+            page.press("home")
+            page.run("document.querySelector('[name=kind][value=image]').click()")
+            page.until(lambda picture: picture.mean() < 150)
             page.press("reset")
             while (run.resets, run.step) != (1, 1) and time.monotonic() < deadline:
                 time.sleep(0.05)
