@@ -15,7 +15,8 @@ def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], ob
     The copy keeps what one process' tests do to it, against the rules, from being seen by those of another.
     """
     ours = factory.getbasetemp() / name
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    # By its folder, because tests that start pytest themselves hand the variable on.
+    if ours.parent.name != f"popen-{os.environ.get('PYTEST_XDIST_WORKER')}":
         make(ours)
         return ours
     first = factory.getbasetemp().parent / "shared" / name
