@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from tests.sharing import shared
 from tests.tiny import CLIP_SIZE, MOTION, SIZE, TRAINING
 
 if TYPE_CHECKING:
     from r2talker.avatar import Avatar
     from r2talker.data.dataset import Dataset
     from r2talker.data.folder import DatasetFolder
+
+LONGEST = ("train", "live", "cli", "ops", "ingest")
+"""Rooms whose tests take longest. They come first, so that no process begins a long file when the others are done."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,13 +35,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a CUDA device")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {room: place for place, room in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(Path(__file__).parent).parts[0], len(order)))
+
+
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of the procedural clip; its truth lies beside it."""
     from r2talker.subject.config import SubjectConfig
-    from r2talker.subject.make import make_subject
+    from r2talker.subject.make import VIDEO_FILE, make_subject
 
-    return make_subject(tmp_path_factory.mktemp("subject"), SubjectConfig(size=CLIP_SIZE, seconds=2.4)).video
+    def make(folder: Path) -> None:
+        make_subject(folder, SubjectConfig(size=CLIP_SIZE, seconds=2.4))
+
+    return shared(tmp_path_factory, "subject", make) / VIDEO_FILE
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +59,9 @@ def dataset(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> "DatasetFol
     from r2talker.ingest.config import IngestConfig
     from r2talker.ingest.pipeline import ingest
 
-    folder = tmp_path_factory.mktemp("ingest") / "subject.dataset"
-    ingest(clip, folder, IngestConfig(size=SIZE))
-    return DatasetFolder(folder)
+    return DatasetFolder(
+        shared(tmp_path_factory, "subject.dataset", lambda folder: ingest(clip, folder, IngestConfig(size=SIZE)))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +77,12 @@ def trained(dataset: "DatasetFolder", tmp_path_factory: pytest.TempPathFactory) 
     """Folder of a scarcely trained avatar by a method, made when first asked for. Read only."""
     from r2talker.train.run import train_avatar
 
-    root = tmp_path_factory.mktemp("avatars")
-
     @cache
     def train(method: str) -> Path:
-        return train_avatar(method, dataset.root, root / f"{method}.avatar", TRAINING, MOTION).avatar
+        def make(folder: Path) -> None:
+            train_avatar(method, dataset.root, folder, TRAINING, MOTION)
+
+        return shared(tmp_path_factory, f"{method}.avatar", make)
 
     return train
 

@@ -1,4 +1,4 @@
-"""The page during training: the current picture, the loss curve, pause, resume, save.
+"""The page during training: the current picture from any side, the loss curve, pause, resume, save.
 
 The training loop calls `Watch.step` once per step and knows nothing else; `watch_training` opens the page for it.
 """
@@ -15,13 +15,17 @@ from jaxtyping import UInt8
 
 from r2talker.errors import R2TalkerError
 from r2talker.live.config import ServeConfig
-from r2talker.live.messages import HEADER, JPEG, KEY, PICTURE, Refused, Train, Training, Welcome, decode, encode
+from r2talker.live.messages import HEADER, JPEG, KEY, PICTURE, Look, Refused, Train, Training, Welcome, decode, encode
+from r2talker.live.views import sight_of
 from r2talker.live.web import WebServer, make_app
+from r2talker.render.sight import Sight
 
 MOST_POINTS = 400
 """Points of the curve; every other one goes when there are more."""
-PICTURE_SECONDS = 2.0
-TELL_SECONDS = 0.5
+PICTURE_SECONDS, TURN_SECONDS = 2.0, 0.2
+"""Least time between two pictures: of one sight, and of another than the last."""
+TELL_SECONDS, TURN_TELL_SECONDS = 0.5, 0.1
+"""Time between two messages; and until a picture is looked for while somebody turns it."""
 
 
 class Watch:
@@ -34,8 +38,9 @@ class Watch:
         self._now = Training("", 0, 0, paused=False, scalars={}, curve=[])
         self._curve: list[list[float]] = []
         self._stride, self._skipped = 1, 0
-        self._picture: tuple[int, UInt8[np.ndarray, "height width 3"]] | None = None
-        self._drawn = -PICTURE_SECONDS
+        self._picture: UInt8[np.ndarray, "height width 3"] | None = None
+        self._number, self._drawn = 0, -PICTURE_SECONDS
+        self._sight = self._shown = Sight()
 
     def step(
         self,
@@ -43,33 +48,41 @@ class Watch:
         step: int,
         steps: int,
         scalars: Mapping[str, float],
-        draw: Callable[[], UInt8[np.ndarray, "height width 3"]],
+        draw: Callable[[Sight], UInt8[np.ndarray, "height width 3"]],
         save: Callable[[], None],
     ) -> bool:
         """Called by the loop after every step, in its own thread; returns at once unless the run is paused.
 
-        scalars: readings of this step, empty where none were taken. draw: makes the picture of now; called at most every two
-        seconds, and only while somebody looks. save: called when that was asked for, also while paused.
-        Returns whether somebody wants the phase to begin anew, with the weights that it began with.
+        scalars: readings of this step, empty where none were taken. draw: makes the picture of now, as somebody wants to see it;
+        called at most every two seconds, five times a second while it is turned, and only while somebody looks. save: called when
+        that was asked for, also while paused. Returns whether somebody wants the phase to begin anew, with the weights that it began with.
         """
         self._note(phase, step, steps, scalars)
         while True:
             with self._lock:
-                wants = self._watched > 0 and time.monotonic() - self._drawn >= PICTURE_SECONDS
+                sight, seconds = self._sight, time.monotonic() - self._drawn
+                wants = self._watched > 0 and seconds >= (PICTURE_SECONDS if sight == self._shown else TURN_SECONDS)
                 saving, self._saving = self._saving, False
                 resetting, self._resetting = self._resetting, False
             if saving:
                 save()
             if wants:
-                picture = draw()
+                picture = draw(sight)
                 with self._lock:
-                    self._picture, self._drawn = (step, picture), time.monotonic()
+                    self._picture, self._shown, self._drawn = picture, sight, time.monotonic()
+                    self._number += 1
             with self._lock:
                 if resetting:
                     self._curve, self._stride, self._skipped = [], 1, 0
                 if resetting or not self._paused or self._ended:
                     return resetting
-                self._lock.wait(0.25)
+                self._lock.wait(0.1)
+
+    def look(self, sight: Sight) -> None:
+        """What is to be drawn from now on; whoever looks last decides for all."""
+        with self._lock:
+            self._sight = sight
+            self._lock.notify_all()
 
     def obey(self, action: str) -> None:
         """Pause, resume, save or reset; a run that is paused takes one step after a reset, to show where it stands."""
@@ -86,9 +99,9 @@ class Watch:
             return Training(now.phase, now.step, now.steps, self._paused, now.scalars, [list(point) for point in self._curve])
 
     def picture(self, after: int) -> tuple[int, UInt8[np.ndarray, "height width 3"]] | None:
-        """The last picture with its step, unless it is of step `after`."""
+        """The last picture with its number, unless that is `after`."""
         with self._lock:
-            return None if self._picture is None or self._picture[0] == after else self._picture
+            return None if self._picture is None or self._number == after else (self._number, self._picture)
 
     def end(self) -> None:
         """A paused run goes on; nobody can resume it any more."""
@@ -174,17 +187,19 @@ def make_training_app(watch: Watch, name: str, config: ServeConfig) -> FastAPI:
 async def _tell(watch: Watch, socket: WebSocket) -> None:
     from r2talker.media.stream import encode_jpeg
 
-    shown = -1
+    shown, told = -1, -TELL_SECONDS
     loop = asyncio.get_running_loop()
     while True:
-        await socket.send_text(encode(watch.now()))
+        if loop.time() - told >= TELL_SECONDS:
+            told = loop.time()
+            await socket.send_text(encode(watch.now()))
         taken = watch.picture(shown)
         if taken is not None:
             shown, rgb = taken
             content = await loop.run_in_executor(None, encode_jpeg, rgb)
             height, width = rgb.shape[:2]
             await socket.send_bytes(HEADER.pack(PICTURE, KEY | JPEG, width, height, 0, shown, -1) + content)
-        await asyncio.sleep(TELL_SECONDS)
+        await asyncio.sleep(TURN_TELL_SECONDS)
 
 
 async def _obey(watch: Watch, socket: WebSocket) -> None:
@@ -192,6 +207,8 @@ async def _obey(watch: Watch, socket: WebSocket) -> None:
         wish = decode(await socket.receive_text())
         if isinstance(wish, Train):
             watch.obey(wish.action)
+        elif isinstance(wish, Look):
+            watch.look(sight_of(wish))
         else:
             await socket.send_text(encode(Refused("this run is only to be watched; `r2talker serve` talks")))
 

@@ -2,13 +2,13 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from r2talker.avatar import Avatar
@@ -21,12 +21,11 @@ from r2talker.ops.camera_rays.op import SCENE_SCALE, generate_rays
 from r2talker.render.config import RenderSettings
 from r2talker.render.rays import render_rays
 from r2talker.render.renderer import Renderer
-from r2talker.types import Camera, Frame
+from r2talker.render.sight import Sight, orbit, show
+from r2talker.types import Camera
 
 RENDERERS = 8
 """Kept at once; each holds its plate and two batches of pictures."""
-SOLID = 0.5
-"""Opacity from which a pixel has a depth and a normal."""
 STEP = 2 * 3**0.5 / 128
 """The longest step through the grid (upstream.md 5.2)."""
 MARK = (80, 255, 120)
@@ -44,6 +43,11 @@ class View:
     backdrop_number: int = 0
 
     @property
+    def sight(self) -> Sight:
+        """What is shown, by which camera."""
+        return sight_of(self.look)
+
+    @property
     def plain(self) -> bool:
         """Whether a `Renderer` can draw it: the picture itself, by the tracked camera, with the usual code."""
         return self.look.kind == "image" and not self.leaves_track and self.look.code == 0
@@ -51,8 +55,7 @@ class View:
     @property
     def leaves_track(self) -> bool:
         """Whether it is seen by another camera than the tracked one."""
-        look = self.look
-        return (look.yaw, look.pitch, look.pan_x, look.pan_y, look.zoom, look.fov) != (0, 0, 0, 0, 0, 0)
+        return self.sight.moved or self.look.fov != 0
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -73,15 +76,9 @@ def check_look(avatar: Avatar, look: Look) -> Look:
         ("max_steps", look.max_steps, 1, MOST_STEPS),
         ("max_spp", look.max_spp, 1, MOST_SPP),
         ("dt_gamma", look.dt_gamma, 0, 0.1),
-        ("pitch", look.pitch, -90, 90),
-        ("yaw", look.yaw, -180, 180),
-        ("zoom", look.zoom, -20, 20),
-        ("pan_x", look.pan_x, -2, 2),
-        ("pan_y", look.pan_y, -2, 2),
     ]
-    for name, value, least, most in bounds:
-        if not least <= value <= most:
-            raise R2TalkerError(f"look.{name} must lie between {least:g} and {most:g}, got {value:g}")
+    _check(bounds)
+    sight_of(look)
     if look.size % 2:
         raise R2TalkerError(f"look.size must be even, got {look.size}")
     if look.face == "clip" and not avatar.model.drives_landmarks:
@@ -91,6 +88,25 @@ def check_look(avatar: Avatar, look: Look) -> Look:
         raise R2TalkerError("look.aabb must be three minima and three larger maxima between -1 and 1")
     parse_colour(look.colour)
     return look
+
+
+def sight_of(look: Look) -> Sight:
+    """Kind and camera of a look; R2TalkerError names the field that cannot be."""
+    turns = [
+        ("pitch", look.pitch, 90),
+        ("yaw", look.yaw, 180),
+        ("zoom", look.zoom, 20),
+        ("pan_x", look.pan_x, 2),
+        ("pan_y", look.pan_y, 2),
+    ]
+    _check([(name, value, -most, most) for name, value, most in turns])
+    return Sight(look.kind, look.yaw, look.pitch, look.pan_x, look.pan_y, look.zoom)
+
+
+def _check(bounds: Iterable[tuple[str, float, float, float]]) -> None:
+    for name, value, least, most in bounds:
+        if not least <= value <= most:
+            raise R2TalkerError(f"look.{name} must lie between {least:g} and {most:g}, got {value:g}")
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
@@ -173,15 +189,11 @@ class Drawer:
             settings = replace(settings, aabb=_inset(settings.aabb, STEP * _halton(jitter, 5)))
         frame = FrameCode(code, eye, model.head.individual_codes[view.look.code])
         traced = render_rays(model.head, model.occupancy, generate_rays(camera), frame, behind.reshape(-1, 3), settings)
-        shape = (view.side, view.side)
-        distance = traced.distance / traced.opacity.clamp_min(SOLID)
-        whole = Frame(traced.rgb.reshape(*shape, 3), traced.opacity.reshape(shape), distance.reshape(shape))
-        shown = _show(whole, camera, view.look.kind)
-        return (shown * 255).round().to(torch.uint8).cpu().numpy()
+        return (show(traced, camera, view.look.kind) * 255).round().to(torch.uint8).cpu().numpy()
 
     def _camera(self, pose: Tensor, view: View) -> Camera:
         look = view.look
-        camera = self.avatar.camera(orbit(pose, look), view.side)
+        camera = self.avatar.camera(orbit(pose, view.sight), view.side)
         if look.fov:
             focal = view.side / (2 * math.tan(math.radians(look.fov) / 2))
             camera = replace(camera, fx=focal, fy=focal)
@@ -203,22 +215,6 @@ class Drawer:
                 picture[y, x] = MARK
 
 
-def orbit(c2w: Float[Tensor, "4 4"], look: Look) -> Float[Tensor, "4 4"]:
-    """The camera turned about the head by yaw (about the head's up axis) and pitch (about the camera's right), nearer, and panned.
-
-    As in the reference's viewer: distance times 1.1 ^ -zoom, panning in the camera's plane (upstream.md 6.10).
-    """
-    moved = c2w.clone()
-    up = _turn(c2w.new_tensor([1.0, 0.0, 0.0]), math.radians(look.yaw))
-    moved[:3] = up @ moved[:3]
-    side = _turn(moved[:3, 0], math.radians(look.pitch))
-    moved[:3] = side @ moved[:3]
-    moved[:3, 3] *= 1.1**-look.zoom
-    distance = moved[:3, 3].norm()
-    moved[:3, 3] -= (look.pan_x * moved[:3, 0] + look.pan_y * moved[:3, 1]) * distance * 0.25
-    return moved
-
-
 def _inset(box: tuple[float, ...], distance: float) -> tuple[float, float, float, float, float, float]:
     """A box whose walls have moved inwards, so that steps through it begin elsewhere; thin ones move less."""
     distance = min([distance, *(0.1 * (high - low) for low, high in zip(box[:3], box[3:], strict=True))])
@@ -234,47 +230,3 @@ def _halton(number: int, base: int) -> float:
         number, digit = divmod(number, base)
         value += share * digit
     return value
-
-
-def _turn(axis: Float[Tensor, " 3"], angle: float) -> Float[Tensor, "3 3"]:
-    """Rotation about a unit axis (Rodrigues)."""
-    x, y, z = axis.tolist()
-    cross = axis.new_tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
-    return eye + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
-
-
-def _show(frame: Frame, camera: Camera, kind: str) -> Float[Tensor, "side side 3"]:
-    """The kind of picture; depth of `frame` is the distance from the camera where it is solid."""
-    if kind == "image":
-        return frame.rgb
-    if kind == "alpha":
-        return frame.alpha.clamp(0, 1)[..., None].expand(-1, -1, 3)
-    solid = frame.alpha > SOLID
-    if kind == "depth":
-        seen = frame.depth[solid]
-        if len(seen) == 0:
-            return torch.zeros_like(frame.rgb)
-        # Percentiles, because single rays that graze the head lie far behind it.
-        near, far = torch.quantile(seen[:: len(seen) // 100_000 + 1], seen.new_tensor([0.01, 0.99]))
-        shade = 1 - 0.85 * ((frame.depth - near) / (far - near).clamp_min(1e-6)).clamp(0, 1)
-        return torch.where(solid, shade, 0.0)[..., None].expand(-1, -1, 3)
-    return _normals(frame.depth, solid, camera)
-
-
-def _smoothed(depth: Tensor, solid: Tensor) -> Tensor:
-    """Mean over the solid pixels among 5 x 5: slopes of single rays are mostly noise."""
-    weight = solid.to(depth)[None, None]
-    total = torch.nn.functional.avg_pool2d(depth[None, None] * weight, 5, stride=1, padding=2)
-    return (total / torch.nn.functional.avg_pool2d(weight, 5, stride=1, padding=2).clamp_min(1e-6))[0, 0]
-
-
-def _normals(distance: Tensor, solid: Tensor, camera: Camera) -> Float[Tensor, "side side 3"]:
-    """Normals of the surface at a distance, as colours around grey: red to the right, green upwards, blue towards the camera."""
-    rays = generate_rays(camera)
-    along = _smoothed(distance, solid).reshape(-1, 1)
-    points = (rays.origins + along * rays.directions).reshape(*distance.shape, 3)
-    down, right = torch.gradient(points, dim=(0, 1))
-    normal = torch.nn.functional.normalize(torch.linalg.cross(down, right), dim=-1) @ camera.c2w[:3, :3].to(points)
-    coloured = normal * normal.new_tensor([1.0, -1.0, -1.0]) * 0.5 + 0.5
-    return torch.where(solid[..., None], coloured.nan_to_num(0.5).clamp(0, 1), 0.0)

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from r2talker.progress import Progress
+from r2talker.render.sight import Sight
 from r2talker.train.checkpoint import Position, load_stepper, save_checkpoint
 from r2talker.train.config import TrainConfig
 from r2talker.train.diary import Diary
 from r2talker.train.pace import Pace, Stopwatch
 from r2talker.train.phase import Phase, Stepper, Watcher
+from r2talker.train.showing import Showing
 
 FIRST_PREVIEW = 2.0
 """Seconds until the first preview of a phase."""
@@ -59,7 +61,10 @@ class _Beginning:
 
 @dataclass(frozen=True)
 class Run:
-    """What the phases of one training run share; name: identifies dataset and settings. kept: what outlives phases beside the model."""
+    """What the phases of one training run share; name: identifies dataset and settings. kept: what outlives phases beside the model.
+
+    showing: draws what a watcher wants to see.
+    """
 
     name: str
     config: TrainConfig
@@ -68,6 +73,7 @@ class Run:
     stopwatch: Stopwatch
     watcher: Watcher | None = None
     kept: Mapping[str, Tensor] = field(default_factory=dict)
+    showing: Showing | None = None
 
 
 def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pace | None = None) -> None:
@@ -89,9 +95,11 @@ def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pa
         stepper.publish()
         _save(phase, run, step, stepper)
 
-    def draw() -> np.ndarray:
+    def draw(sight: Sight) -> np.ndarray:
         stepper.publish()
-        return to_uint8(phase.preview())
+        if run.showing is None or sight == Sight():
+            return to_uint8(phase.preview())
+        return to_uint8(run.showing.view(sight))
 
     run.diary.begin(phase.name, phase.steps, run.stopwatch.seconds())
     run.progress.begin(phase.name, phase.steps, done=step)
@@ -115,7 +123,7 @@ def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pa
         if checkpoint.due():
             save()
         if preview.due():
-            run.diary.show(draw(), step - 1)
+            run.diary.show(draw(Sight()), step - 1)
     stepper.publish()
     stepper.finish()
     run.diary.show(to_uint8(phase.preview()), step - 1)

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from r2talker.model.parameters import ParameterGroup
+from r2talker.render.sight import Sight
 from r2talker.train.config import TrainConfig
 
 
@@ -90,10 +91,10 @@ class Watcher(Protocol):
         step: int,
         steps: int,
         scalars: Mapping[str, float],
-        draw: Callable[[], UInt8[np.ndarray, "height width 3"]],
+        draw: Callable[[Sight], UInt8[np.ndarray, "height width 3"]],
         save: Callable[[], None],
     ) -> bool:
-        """Called after every step; may call `draw` for a picture of now and `save` for a checkpoint, and returns when the run may go on.
+        """Called after every step; may call `draw` for a sight of now and `save` for a checkpoint, and returns when the run may go on.
 
         scalars: readings of this step, empty where none were taken. Returns whether the phase is to begin anew.
         """

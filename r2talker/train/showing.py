@@ -1,6 +1,6 @@
 """Held-out frames beside what the model makes of them, for people to look at; nothing is trained on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -9,8 +9,11 @@ from torch import Tensor
 from r2talker.data.dataset import Dataset, Pictures
 from r2talker.model.head import FrameCode
 from r2talker.model.talking_head import TalkingHead
+from r2talker.ops.camera_rays.op import generate_rays
 from r2talker.render.config import RenderSettings
 from r2talker.render.frame import render_frame
+from r2talker.render.rays import render_rays
+from r2talker.render.sight import Sight, orbit, show
 from r2talker.train.head import Conditions
 
 MOST_SHOWN = 4
@@ -52,3 +55,15 @@ class Showing:
             made = render_frame(self.model, self.dataset.camera(frame, size), code, plate, RenderSettings()).rgb
             pairs.append(Pair(frame, pictures.truth[pictures.index[frame]].float() / 255, made))
         return pairs
+
+    @torch.no_grad()
+    def view(self, sight: Sight) -> Float[Tensor, "size size 3"]:
+        """The head of the first shown frame over the background, by any camera and of any kind; the torso, a picture, is left out."""
+        frame, head, size = shown_frames(self.dataset)[0], self.model.head, self.pictures.size
+        condition = head.contract.encode(self.conditions.windows[frame : frame + 1])[0]
+        code = FrameCode(condition, self.conditions.eye[frame], head.individual_codes[0])
+        tracked = self.dataset.camera(frame, size)
+        camera = replace(tracked, c2w=orbit(tracked.c2w, sight))
+        behind = (self.pictures.background.float() / 255).reshape(-1, 3)
+        traced = render_rays(head, self.model.occupancy, generate_rays(camera), code, behind, RenderSettings())
+        return show(traced, camera, sight.kind)

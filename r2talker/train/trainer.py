@@ -156,7 +156,7 @@ class Trainer:
         budget = self.config.seconds
         end = None if budget is None else budget - min(self._closing(showing), MOST_CLOSING * budget)
         with Diary(self.folder, history, summary.write) as diary:
-            run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher, kept)
+            run = Run(self.run, self.config, self.progress, diary, self.stopwatch, self.watcher, kept, showing)
             self._train_phases(entries, run, position, end)
         self.team.part()
         if self.config.rules == "own" and showing.model.torso is not None:

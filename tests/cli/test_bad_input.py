@@ -15,9 +15,16 @@ from r2talker.avatar import Avatar
 from r2talker.data.folder import DatasetFolder
 from r2talker.media.write import write_wav
 from tests.cli.conftest import BRIEF, Command
+from tests.tiny import MOTION
 
 Refused = Callable[..., str]
 Film = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def quick_landmark_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained as little as everything else here."""
+    monkeypatch.setattr("r2talker.train.motion_start.start_settings", lambda _: MOTION)
 
 
 def blank(pictures: list[np.ndarray], frames: range) -> list[np.ndarray]:

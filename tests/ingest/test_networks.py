@@ -44,8 +44,12 @@ def test_regions_of_every_class() -> None:
 
 
 @pytest.mark.slow
-def test_the_network_is_used_while_it_is_given(clip: Path, dataset: DatasetFolder, models: Path, tmp_path: Path) -> None:
-    own = Workspace(clip, DatasetFolder(tmp_path / "short"), IngestConfig(size=64, seconds=2))
+def test_the_network_is_used_while_it_is_given(
+    clip: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A network takes its time for a picture.
+    monkeypatch.setattr("r2talker.ingest.frames.LEAST_SECONDS", 1.0)
+    own = Workspace(clip, DatasetFolder(tmp_path / "short"), IngestConfig(size=64, seconds=1))
     run_steps(own, last="masks")
     before = [read_regions(own.folder.parsing(k)) for k in range(own.frames)]
     given = replace(own, config=replace(own.config, model_dir=str(models)))

@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from r2talker.live.config import ServeConfig
 from r2talker.live.training import watch_training
 from r2talker.live.web import PAGE
+from r2talker.render.sight import Sight
 from tests.live.chromium import Page, browser
 from tests.live.conftest import needs_browser
 from tests.live.test_training import Run
@@ -168,6 +170,37 @@ class TestControls:
         page.call("Input.dispatchKeyEvent", type="keyDown", key="Home", code="Home", windowsVirtualKeyCode=36)
         page.wait("studio.controls.orbit.yaw === 0 && studio.controls.orbit.zoom === 0")
 
+    def test_two_fingers_zoom_and_pan(self, page: Page) -> None:
+        """Spread to twice as far apart and moved to the right: the head is twice as near; one finger orbits."""
+        page.size(390, 844)
+        page.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+        page.run("studio.controls.home(), window.scrollTo(0, 0)")
+        box = json.loads(page.run("JSON.stringify(document.getElementById('picture').getBoundingClientRect())"))
+        x, y = box["left"] + box["width"] / 2, box["top"] + box["height"] / 2
+
+        def touch(kind: str, *places: float) -> None:
+            page.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x + dx, "y": y} for dx in places])
+
+        try:
+            touch("touchStart", -30, 30)
+            for step in range(1, 7):
+                touch("touchMove", -30 - 4 * step, 30 + 6 * step)
+            page.wait("studio.controls.orbit.zoom > 6")
+            touch("touchEnd")
+            zoom, pan, yaw = page.run("(({ zoom, pan_x, yaw }) => [zoom, pan_x, yaw])(studio.controls.orbit)")
+            assert 1.1**zoom == pytest.approx(2.0)
+            assert pan == pytest.approx(6 / page.run("document.getElementById('picture').clientWidth"))
+            assert yaw == 0
+            touch("touchStart", 0)
+            touch("touchMove", 20)
+            page.wait("studio.controls.orbit.yaw > 0")
+            touch("touchEnd")
+            assert page.run("studio.controls.orbit.zoom") == zoom
+        finally:
+            page.call("Emulation.setTouchEmulationEnabled", enabled=False)
+            page.size(1280, 900)
+            page.run("studio.controls.home()")
+
     def test_texts_and_files_are_spoken(self, page: Page, voice: Path) -> None:
         content = base64.b64encode(voice.read_bytes()).decode()
         page.run(
@@ -225,6 +258,23 @@ def test_a_training_run_is_watched_and_steered() -> None:
             while run.saved != [held] and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert run.saved == [held]
+            watch_looks(page)
+            page.run("document.querySelector('[name=kind][value=depth]').click()")
+            look(page, "look.kind === 'depth'")
+            page.run("document.getElementById('picture').focus()")
+            page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft", code="ArrowLeft", windowsVirtualKeyCode=37)
+            page.until(lambda picture: picture.mean() > 200)
+            page.wait("studio.controls.orbit.yaw === -5")
+            while run.drawn[-1] != Sight("depth", yaw=-5.0) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert run.drawn[-1] == Sight("depth", yaw=-5.0)
+            assert run.step == held
+            # Only what a run can show is offered.
+            hidden = "['kind', 'size', 'background'].map((name) => document.querySelector(`[name=${name}], #${name}`).checkVisibility())"
+            assert page.run(hidden) == [True, False, False]
+            page.press("home")
+            page.run("document.querySelector('[name=kind][value=image]').click()")
+            page.until(lambda picture: picture.mean() < 150)
             page.press("reset")
             while (run.resets, run.step) != (1, 1) and time.monotonic() < deadline:
                 time.sleep(0.05)

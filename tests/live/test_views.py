@@ -15,7 +15,8 @@ from r2talker.live.performer import Moved, Performer
 from r2talker.live.session import Planned, Session
 from r2talker.live.stage import Order, Stage
 from r2talker.live.stills import Stills
-from r2talker.live.views import Drawer, View, check_look, orbit, parse_colour
+from r2talker.live.views import Drawer, View, check_look, parse_colour
+from r2talker.render.sight import Sight, orbit
 from tests.tolerances import assert_close
 
 if TYPE_CHECKING:
@@ -99,14 +100,14 @@ def test_the_camera_orbits_the_head() -> None:
     c2w = torch.eye(4)
     c2w[:3, :3] = torch.tensor([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
     c2w[:3, 3] = torch.tensor([0.0, 4.0, 0.0])
-    turned = orbit(c2w, Look(yaw=90))
+    turned = orbit(c2w, Sight(yaw=90))
     assert_close(turned[:3, 3].norm(), 4.0, "rotation")
     assert turned[1, 3].abs() < 1e-5
     # It still looks at the head.
     assert_close(turned[:3, 2], -turned[:3, 3] / 4, "rotation")
-    assert_close(orbit(c2w, Look(zoom=1))[1, 3], 4 / 1.1, "rotation")
+    assert_close(orbit(c2w, Sight(zoom=1))[1, 3], 4 / 1.1, "rotation")
     # The picture moves right when panned right: the camera moves left.
-    assert ((orbit(c2w, Look(pan_x=0.5)) - c2w)[:3, 3] @ c2w[:3, 0]) < 0
+    assert ((orbit(c2w, Sight(pan_x=0.5)) - c2w)[:3, 3] @ c2w[:3, 0]) < 0
 
 
 def torso_mask(drawer: Drawer, moved: Moved, **look: Any) -> np.ndarray:
@@ -155,6 +156,7 @@ def test_renderings_of_what_does_not_move_accumulate(drawer: Drawer, moved: Move
         ({"pose": 10_000}, "look.pose"),
         ({"code": -1}, "look.code"),
         ({"fov": 170.0}, "look.fov"),
+        ({"pitch": 91.0}, "look.pitch must lie between -90 and 90, got 91"),
         ({"max_steps": 0}, "look.max_steps"),
         ({"max_spp": 0}, "look.max_spp"),
         ({"aabb": [0.0, 1.0]}, "look.aabb"),

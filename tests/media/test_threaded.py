@@ -123,13 +123,21 @@ def test_planes_that_do_not_fit_reach_the_renderer(tmp_path: Path) -> None:
 
 
 def test_rendering_goes_on_meanwhile(tmp_path: Path) -> None:
-    """Ten times 50 ms of rendering and of encoding take little more than half a second together."""
-    start = time.perf_counter()
-    with ThreadedWriter(Slow(tmp_path / "film.mp4", 0.05)) as threaded:
+    """Every picture is handed over while it is being encoded, and encoded while the next one is rendered."""
+    begun, rendered = threading.Semaphore(0), threading.Semaphore(0)
+
+    class Meeting(VideoWriter):
+        def write(self, rgb: np.ndarray) -> None:
+            begun.release()
+            assert rendered.acquire(timeout=20), "rendering waited for the end of this picture"
+            super().write(rgb)
+
+    with ThreadedWriter(Meeting(tmp_path / "film.mp4", width=SIZE, height=SIZE)) as threaded:
         for picture in pictures(10):
-            time.sleep(0.05)
             threaded.write(picture[None])
-    assert time.perf_counter() - start < 0.85
+            assert begun.acquire(timeout=20)
+            rendered.release()
+    assert len(decoded(tmp_path / "film.mp4")) == 10
 
 
 def test_a_slow_encoder_holds_the_renderer_back(tmp_path: Path) -> None:

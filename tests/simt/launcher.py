@@ -35,7 +35,7 @@ from typing import Any
 HEADER = Path(__file__).with_name("simt.h")
 SHARED = HEADER.with_name("shared.ld")
 UNDEFINED = "alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero,null,bool,return,unreachable,vla-bound"
-FLAGS = ["-std=c++17", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
+FLAGS = ["-std=c++17", "-O1", "-g1", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
 FLAGS += ["-fno-gnu-unique", "-fno-exceptions", "-fno-stack-protector", "-Wall", "-Wno-unknown-pragmas"]
 FLAGS += ["-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
 # Calls a function at every access, which `checks.h` defines.

@@ -15,6 +15,7 @@ from torch import nn
 
 from r2talker.errors import R2TalkerError
 from r2talker.model.parameters import ParameterGroup
+from r2talker.render.sight import Sight
 from r2talker.train.averaging import PERIOD, WeightAverage
 from r2talker.train.checkpoint import load_model, read_position
 from r2talker.train.config import TrainConfig
@@ -203,7 +204,7 @@ def test_a_watcher_sees_every_step_and_may_draw_and_save(run: Go, folder: RunFol
             assert (phase, steps) == ("regression", STEPS)
             seen.append((step, "error" in scalars))
             if step == 7:
-                assert draw().shape == (4, 6, 3)
+                assert draw(Sight()).shape == (4, 6, 3)
                 save()
                 assert where(folder) == ("this run", "regression", 7, STEPS)
             return False

@@ -117,11 +117,17 @@ export class Controls {
   }
 
   mouse(canvas) {
-    canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); event.preventDefault(); canvas.focus(); });
+    // Where the mouse, or every finger, holds the picture.
+    const held = new Map();
+    const place = ({ pointerId, clientX, clientY }) => held.set(pointerId, [clientX, clientY]);
+    canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); place(event); event.preventDefault(); canvas.focus(); });
+    for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(end, ({ pointerId }) => held.delete(pointerId));
     canvas.addEventListener("pointermove", (event) => {
-      if (!event.buttons) return;
-      if (event.shiftKey || event.buttons & 4) this.pan(event.movementX / canvas.clientWidth, event.movementY / canvas.clientHeight);
-      else this.turn(event.movementX * 0.3, -event.movementY * 0.3);
+      if (!held.has(event.pointerId) || held.size > 2) return;
+      const before = grip(held), now = grip(place(event)), x = now.x - before.x, y = now.y - before.y;
+      if (held.size === 2) this.zoom(Math.log(now.apart / before.apart) / Math.log(1.1));
+      if (held.size === 2 || event.shiftKey || event.buttons & 4) this.pan(x / canvas.clientWidth, y / canvas.clientHeight);
+      else this.turn(x * 0.3, -y * 0.3);
     });
     canvas.addEventListener("wheel", (event) => { event.preventDefault(); this.zoom(-event.deltaY / 100); }, { passive: false });
     canvas.addEventListener("dblclick", () => this.home());
@@ -145,4 +151,11 @@ export class Controls {
   links() {
     for (const format of ["glb", "ply"]) byId(format).href = address("/v1/mesh", { avatar: this.avatar, format, resolution: byId("cells").value });
   }
+}
+
+// The middle of what holds the picture, and how far two fingers are apart, at least a pixel.
+function grip(held) {
+  const [first, second = first] = [...held.values()];
+  const apart = Math.max(Math.hypot(second[0] - first[0], second[1] - first[1]), 1);
+  return { x: (first[0] + second[0]) / 2, y: (first[1] + second[1]) / 2, apart };
 }

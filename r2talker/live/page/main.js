@@ -39,7 +39,7 @@ function connect(avatar = "") {
       document.body.classList.toggle("training", !message.talks);
       notice("");
       player.reset();
-      if (!message.talks) { setState("training"); return; }
+      if (!message.talks) { setState("training"); controls.changed(); return; }
       controls.welcome(message);
       if (listening) connection.say("microphone", { open: true });
     },
@@ -98,7 +98,8 @@ async function say(body, type) {
   await post("/v1/say", { session: controls.session }, body, type).catch((error) => notice(error.message));
 }
 
-setInterval(() => { if (connection.open && !document.body.classList.contains("training")) connection.say("played", player.report()); }, 250);
+// Not before the welcome: a training run would refuse it.
+setInterval(() => { if (connection.open && controls.session && !document.body.classList.contains("training")) connection.say("played", player.report()); }, 250);
 byId("begin").addEventListener("click", begin);
 byId("microphone").addEventListener("click", toggleMicrophone);
 byId("interrupt").addEventListener("click", () => { player.interrupted(Infinity); connection.say("interrupt"); });
