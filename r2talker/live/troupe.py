@@ -91,8 +91,8 @@ class ProcessActor:
     async def perform(self, planned: Planned, direction: Direction) -> Moved:
         """See `Actor`."""
         blinks, self._blinks = self._blinks, False
-        work = self._place.process.submit(_perform, self._number, planned, direction, blinks)
         try:
+            work = self._place.process.submit(_perform, self._number, planned, direction, blinks)
             moved = await asyncio.wrap_future(work)
         except BrokenProcessPool as error:
             raise R2TalkerError("the process that moved this avatar was ended; open the page again") from error
