@@ -107,6 +107,7 @@ def fit_exposures(sums: Float[Tensor, "frames 5 3"]) -> Float[Tensor, "frames 2 
     seen = (count.sum(dim=1, keepdim=True) > 0).float()
     frames = seen.sum().clamp_min(1)
     gain_mean, offset_mean = ((values * seen).sum(dim=0) / frames for values in (gain, offset))
-    relative = gain / torch.where(gain_mean > 0, gain_mean, 1.0)
+    # Filled, not chosen by `where`: graphs cannot be recorded with a number that has to be brought to the device.
+    relative = gain / gain_mean.masked_fill(gain_mean <= 0, 1.0)
     fitted = torch.stack([relative, offset - relative * offset_mean], dim=1)
     return torch.where(seen[..., None] > 0, fitted, torch.stack([torch.ones_like(gain), torch.zeros_like(gain)], dim=1))

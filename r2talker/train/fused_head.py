@@ -246,7 +246,7 @@ class FusedHead:
             return
         heads = self.clip.regions[:, HEAD].index_select(0, self._frames())
         drawn = hard.draw(heads, step.choices, self.clip.plate.shape[1])
-        step.chosen.copy_(torch.where(self.others[:, None], -1, drawn))
+        step.chosen.copy_(drawn.masked_fill(self.others[:, None], -1))
 
     def _seen(self, frames: Tensor) -> SeenRays:
         """The rays of the step that went forward."""

@@ -68,9 +68,9 @@ class HardMap:
         rows, columns = pixels // width, pixels % width
         counted = own[:, None] & (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
         cells = (rows - top) * SIDE // (bottom - top) * SIDE + (columns - left) * SIDE // (right - left)
-        places = torch.where(counted, cells, 0).reshape(-1)
+        places = cells.masked_fill(~counted, 0).reshape(-1)
         for sums, values in zip(self.fresh, (error, torch.ones_like(error)), strict=True):
-            sums.index_add_(0, places, torch.where(counted, values, 0.0).reshape(-1))
+            sums.index_add_(0, places, values.masked_fill(~counted, 0.0).reshape(-1))
 
     def learn(self) -> None:
         """At the end of a step: what was noted becomes part of the map."""
