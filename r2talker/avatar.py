@@ -165,7 +165,7 @@ class Avatar:
             sequence = limit_landmarks(sequence, self.info.statistics, smoothing.landmark_limit)
         windows = window_conditions(sequence, drive, self.info.statistics, edge=self.info.window_edge)
         c2w = shown.c2w if poses is None else self._poses(poses, len(sequence))
-        return DrivePlan(windows[:total], shown.eye[:total], c2w[:total], smoothing.smooth_lips)
+        return DrivePlan(windows[:total], self.eyes_in_reach(shown.eye[:total]), c2w[:total], smoothing.smooth_lips)
 
     def render(
         self,
@@ -194,6 +194,16 @@ class Avatar:
         )
         for batch in self.render_batches(plan, background=background, size=size):
             yield from batch
+
+    def eyes_in_reach(self, eye: Float[Tensor, "*frames"]) -> Float[Tensor, "*frames"]:
+        """Eye values between the narrowest and the widest of the training frames; beyond them the whole face breaks.
+
+        Models of the reference, and by its rules, are shown any value, as it does.
+        """
+        if not self.info.own_rules:
+            return eye
+        trained = self.track.eye.to(eye)
+        return eye.clamp(trained.min(), trained.max())
 
     def render_batches(
         self,

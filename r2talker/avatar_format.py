@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from r2talker.compatibility import Compatibility, WindowEdge
+from r2talker.compatibility import OURS, Compatibility, WindowEdge
 from r2talker.data.folder import Statistics
 from r2talker.drive.config import MotionConfig
 from r2talker.errors import R2TalkerError
@@ -56,6 +56,11 @@ class AvatarInfo:
     window_edge: WindowEdge = "replicate"
     provenance: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def own_rules(self) -> bool:
+        """Whether it was trained by our own rules (`--rules own`) and not by the reference's."""
+        return self.window_edge == OURS.window_edge
 
     @property
     def compatibility(self) -> Compatibility:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from r2talker.avatar import Avatar
 from r2talker.avatar_format import AvatarFolder, read_avatar_info, write_avatar_info
+from r2talker.compatibility import UPSTREAM
 from r2talker.data.dataset import Dataset
 from r2talker.data.regions import padded_region
 from r2talker.drive.life import LifeStyle
@@ -236,11 +237,15 @@ def test_poses_are_held_given_or_replayed(avatar: Avatar) -> None:
     assert not np.array_equal(turned, frontal)
 
 
-def test_the_eye_value_is_held_and_seen(avatar: Avatar) -> None:
-    plans = [avatar.plan(eye=value, poses=0, frames=1) for value in (0.0, 0.5)]
-    assert [plan.eye.tolist() for plan in plans] == [[0.0], [0.5]]
-    shut, wide = (next(iter(avatar.render_plan(plan, size=32))).rgb for plan in plans)
+def test_the_eye_value_is_held_within_what_was_trained_and_seen(avatar: Avatar) -> None:
+    least, most = float(avatar.track.eye.min()), float(avatar.track.eye.max())
+    middle = float(torch.tensor((least + most) / 2))
+    plans = [avatar.plan(eye=value, poses=0, frames=1) for value in (-1.0, middle, 9.0)]
+    assert [float(plan.eye) for plan in plans] == [least, middle, most]
+    shut, _, wide = (next(iter(avatar.render_plan(plan, size=32))).rgb for plan in plans)
     assert not torch.equal(shut, wide)
+    theirs = dataclasses.replace(avatar, info=dataclasses.replace(avatar.info, window_edge=UPSTREAM.window_edge))
+    assert float(theirs.plan(eye=9.0, poses=0, frames=1).eye) == 9.0
 
 
 def test_the_background_is_a_colour_a_picture_or_the_clips(avatar: Avatar) -> None:

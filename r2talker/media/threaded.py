@@ -14,6 +14,9 @@ from r2talker.media.write import VideoWriter
 AHEAD = 4
 """Batches that may wait for the encoder."""
 
+LONGEST_WAIT = 0.1
+"""Seconds after which a pressed Ctrl-C is noticed at the latest."""
+
 Batch = UInt8[ndarray, "batch height width 3"] | UInt8[ndarray, "batch rows even_width"]
 Write = Callable[[ndarray], None]
 """How the writer takes one picture of a batch."""
@@ -81,8 +84,9 @@ class ThreadedWriter:
                 with self._changed:
                     self._ended, self._discard = True, self._discard or discard
                     self._changed.notify_all()
-                    # Not Thread.join: up to Python 3.12 an interrupted one takes a running thread for a finished one.
-                    self._changed.wait_for(lambda: self._finished)
+                    # Not Thread.join: up to Python 3.12 an interrupted one takes a running thread for a finished one. And not without
+                    # end: where others had calls restarted after SIGINT (siginterrupt), Ctrl-C does not wake it.
+                    self._changed.wait_for(lambda: self._finished, timeout=LONGEST_WAIT)
             except KeyboardInterrupt as error:
                 interruption, discard = error, True
         if interruption is not None:

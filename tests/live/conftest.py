@@ -164,11 +164,14 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def page(
     voice: Path, serve: Callable[..., Client], trained: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Page]:
-    """The studio of two avatars, loaded and showing pictures; its microphone hears the voice, and every text is spoken by it."""
+    """The studio of two avatars, loaded and showing pictures; its microphone hears the voice, and every text is spoken by it.
+
+    It ends with the tests of this folder: a studio that is open draws all the time.
+    """
     folder = tmp_path_factory.mktemp("two")
     for name in ("first.avatar", "second.avatar"):
         shutil.copytree(trained("r2talker"), folder / name)

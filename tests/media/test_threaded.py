@@ -225,6 +225,19 @@ def test_ctrl_c_pressed_twice_while_the_last_pictures_are_encoded(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_where_calls_are_restarted(tmp_path: Path) -> None:
+    """As asyncio leaves it: a wait without end would not notice."""
+    signal.siginterrupt(signal.SIGINT, False)
+    try:
+        writer = Slow(tmp_path / "film.mp4", 0.05)
+        press_ctrl_c(0.3)
+        with pytest.raises(KeyboardInterrupt):
+            write_all(ThreadedWriter(writer), [pictures(100)])
+        assert 0 < writer.begun < 100
+    finally:
+        signal.siginterrupt(signal.SIGINT, True)
+
+
 def test_at_least_one_batch_must_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         ThreadedWriter(film(tmp_path / "film.mp4"), ahead=0)
