@@ -1,6 +1,7 @@
 """Which frame and which pixels a step looks at; everything follows from the seed and the step, so that a resumed run draws the same."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
@@ -67,8 +68,13 @@ def step_generator(seed: int, step: int, device: torch.device) -> torch.Generato
 def frame_of_step(frames: int, seed: int, step: int) -> int:
     """Numbers below `frames` in shuffled order, each once per epoch."""
     epoch, position = divmod(step, frames)
-    generator = torch.Generator().manual_seed(seed * 7919 + epoch)
-    return int(torch.randperm(frames, generator=generator)[position])
+    return _shuffled(frames, seed * 7919 + epoch)[position]
+
+
+@lru_cache(maxsize=64)
+def _shuffled(frames: int, seed: int) -> list[int]:
+    """Kept, because a phase on a GPU asks for a hundred thousand frames before its first step."""
+    return torch.randperm(frames, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 def sample_pixels(
