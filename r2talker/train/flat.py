@@ -127,6 +127,7 @@ class Graphs:
     def _record(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """Libraries set themselves up in a first run, which must not be recorded."""
         kept = [tensor.clone() for tensor in self._changing()]
+        _enter_context(kept[0].device)
         precision = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("high")
         try:
@@ -144,6 +145,11 @@ class Graphs:
         finally:
             torch.set_float32_matmul_precision(precision)
         return graph
+
+
+def _enter_context(device: torch.device) -> None:
+    """Autograd's thread for a device has no CUDA context before its first kernel, and cuBLAS warns when it comes first."""
+    (torch.ones(1, device=device, requires_grad=True) * 2).backward()
 
 
 def take_step(graphs: Graphs, weights: FlatWeights, team: Team, pull: Callable[[], None]) -> None:
