@@ -1,4 +1,4 @@
-"""The README's commands exist, and its examples are what the command line understands."""
+"""The README's commands exist, its examples are what the command line understands, and no page has a broken link."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from r2talker.cli.main import VERBS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = ("check", "demo", "fix", "setup", "test")
 
 
@@ -47,10 +48,27 @@ def test_the_readme_opens_with_a_sentence_and_a_picture() -> None:
     assert (ROOT / path).stat().st_size > 1000
 
 
-def test_every_file_that_the_readme_links_to_exists() -> None:
-    for target in re.findall(r"\]\(([^)#]+)", README):
-        if "://" not in target:
-            assert (ROOT / target).exists(), target
+def headings(page: Path) -> set[str]:
+    """What links into a page call its headings: small letters, hyphens for spaces, no other signs."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        name, _, heading = target.partition("#")
+        found = page.parent / name if name else page
+        assert found.exists(), target
+        assert not heading or heading in headings(found), target
+
+
+def test_every_page_is_linked_to() -> None:
+    pages = {page.name for page in PAGES}
+    linked = {Path(target).name for page in PAGES for target in re.findall(r"\]\(([^)#\s]+)", page.read_text())}
+    assert pages - linked <= {"README.md"}
 
 
 @pytest.mark.parametrize("line", commands("r2talker "))

@@ -47,7 +47,7 @@ class LandmarkFilm(nn.Module):
     def start(self, values: Float[Tensor, "frames 5 68 3"]) -> None:
         """Landmarks enter linearly, and every layer of the style networks is scaled to a spread over the clip of 1, the last of START_SPREAD.
 
-        With weights as they come the modulation starts at 1e-5 and mouths stay shut for thousands of steps (docs/training.md).
+        With weights as they come the modulation starts at 1e-5 and mouths stay shut for thousands of steps (docs/training-measured.md).
         """
         self.landmark_grid.start_linear()
         encoded = self.embed(values)

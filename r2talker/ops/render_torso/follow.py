@@ -8,7 +8,7 @@ from torch import Tensor
 
 NECK = (-0.24, 0.0, 0.0)
 """The point of the head that torsos follow, NGP space: 6 cm below the head frame's origin, between the jaw's joints. Of the points in
-the head's middle plane it is near the one that fits tracked torsos of two clips best (docs/training.md)."""
+the head's middle plane it is near the one that fits tracked torsos of two clips best (docs/training-measured.md)."""
 
 
 @dataclass(frozen=True)
