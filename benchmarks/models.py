@@ -21,7 +21,7 @@ from r2talker.ops.camera_rays.op import generate_rays
 from r2talker.ops.march_rays.op import march_rays
 from r2talker.ops.ray_aabb.op import intersect_aabb
 from r2talker.render.config import RenderSettings
-from r2talker.train.trainer import coarsened
+from r2talker.train.shape import coarsened
 from r2talker.types import Camera
 
 NET_RATE = 3e-3

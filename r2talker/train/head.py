@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from r2talker.data.dataset import Dataset, Pictures, torso_over_background
-from r2talker.model.head import FrameCode
+from r2talker.model.head import FrameCode, Head
 from r2talker.model.parameters import ParameterGroup
 from r2talker.model.talking_head import TalkingHead
 from r2talker.ops.camera_rays.op import generate_rays
@@ -17,6 +17,7 @@ from r2talker.ops.train_head.cuda import ClipTensors, Losses
 from r2talker.render.config import RenderSettings
 from r2talker.render.rays import TracedRays, render_rays, trace_rays
 from r2talker.train.arithmetic import PLAIN, Arithmetic
+from r2talker.train.conditions import Conditions
 from r2talker.train.config import SamplingConfig, TrainConfig
 from r2talker.train.exposure import START_SHARE
 from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
@@ -30,15 +31,9 @@ from r2talker.train.sampling import FrameRegions, frame_of_step, pixels_inside, 
 from r2talker.train.stepper import GradientStepper
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """What drives every frame of the dataset, ready for the method: windows [F, W, ...] and eye values [F]."""
-
-    windows: Float[Tensor, "frames window *shape"]
-    eye: Float[Tensor, " frames"]
-
-    def to(self, device: torch.device) -> "Conditions":
-        return Conditions(self.windows.to(device), self.eye.to(device))
+def runs_fused(arithmetic: Arithmetic, head: Head, device: torch.device) -> bool:
+    """Whether kernels take the head's steps: where they can run and may."""
+    return arithmetic.fused and fused_trains(head, device)
 
 
 @dataclass
@@ -75,15 +70,14 @@ class HeadPhase:
     name: str = "head"
 
     def __post_init__(self) -> None:
-        self.openings = classes_of_openings(self.conditions.eye, self.dataset.kept)
+        self.openings = classes_of_openings(self.conditions.eye, self.dataset.kept) if self.recombine else []
 
     @property
     def device(self) -> torch.device:
         return self.pictures.background.device
 
     def stepper(self, config: TrainConfig) -> Stepper:
-        """Fused kernels where they can run and may."""
-        if self.arithmetic.fused and fused_trains(self.model.head, self.device):
+        if runs_fused(self.arithmetic, self.model.head, self.device):
             return self._fused()
         return GradientStepper(self, config, self.team, self.arithmetic.loss_scale, self._learn)
 

@@ -14,7 +14,7 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.frame import render_frame
 from r2talker.render.rays import render_rays
 from r2talker.render.sight import Sight, orbit, show
-from r2talker.train.head import Conditions
+from r2talker.train.conditions import Conditions
 
 MOST_SHOWN = 4
 """Held-out frames that are shown."""

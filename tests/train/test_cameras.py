@@ -23,8 +23,9 @@ from r2talker.render.config import RenderSettings
 from r2talker.render.rays import trace_rays
 from r2talker.subject.truth import load_truth
 from r2talker.train.cameras import CameraPhase, Corrections, Look
+from r2talker.train.conditions import Conditions
 from r2talker.train.config import TrainConfig
-from r2talker.train.head import Conditions, HeadPhase
+from r2talker.train.head import HeadPhase
 from r2talker.train.run import train_avatar
 from r2talker.train.sampling import frame_regions, step_generator
 from tests.tiny import MOTION, TRAIN_SIZE

@@ -18,7 +18,7 @@ from r2talker.model.talking_head import ModelConfig, TalkingHead
 from r2talker.model.torso import TorsoConfig, torso_grid
 from r2talker.ops.render_torso.follow import Follow
 from r2talker.train.run import train_avatar
-from r2talker.train.trainer import coarsened
+from r2talker.train.shape import coarsened
 from r2talker.upstream.exporting import export_checkpoint
 from r2talker.upstream.importing import import_checkpoint
 from r2talker.upstream.scene import SceneFiles

@@ -1,0 +1,45 @@
+"""What drives the frames that are trained on, ready for a method."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from r2talker.compatibility import OURS, UPSTREAM, WindowEdge
+from r2talker.conditions import window_conditions
+from r2talker.data.dataset import Dataset
+from r2talker.types import DriveSpec
+
+FEATURE = "mel"
+"""The audio feature that ingest always writes; methods driven by audio train on it."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Of every frame of a dataset: windows [F, W, ...] and eye values [F]. eye_unit: percent of the picture that an eye value of 1 is."""
+
+    windows: Float[Tensor, "frames window *shape"]
+    eye: Float[Tensor, " frames"]
+    eye_unit: float = 1.0
+
+    def to(self, device: torch.device) -> "Conditions":
+        return Conditions(self.windows.to(device), self.eye.to(device), self.eye_unit)
+
+
+def window_edge(rules: Literal["own", "reference"]) -> WindowEdge:
+    """What windows hold beyond the ends of the clip."""
+    return UPSTREAM.window_edge if rules == "reference" else OURS.window_edge
+
+
+def read_conditions(dataset: Dataset, drive: DriveSpec, edge: WindowEdge) -> Conditions:
+    """Windows of the landmarks or the sound, and eye values in units of the usual opening of the training frames.
+
+    In percent of the picture open and closed eyes differ by 0.2, which a network takes long to notice.
+    """
+    sequence = dataset.displacements if drive.kind == "landmarks" else dataset.audio[FEATURE]
+    windows = window_conditions(sequence, drive, dataset.info.statistics, edge=edge)
+    usual = float(dataset.eye[: len(dataset.train)].median())
+    unit = usual if usual > 0 else 1.0
+    return Conditions(windows, dataset.eye / unit, unit)
