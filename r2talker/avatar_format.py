@@ -39,7 +39,7 @@ class AvatarInfo:
 
     size: side of the training pictures, pixels. focal: pixels at that size. feature: name of the audio feature that drives the
     method, or empty. landmark_scale, landmark_base, statistics: see the dataset's description. window_edge: see `Compatibility`.
-    provenance: clip, dataset and training settings. scores: readings on the held-out frames.
+    provenance: clip, dataset and training settings.
     """
 
     created_by: str
@@ -55,7 +55,6 @@ class AvatarInfo:
     feature: str = ""
     window_edge: WindowEdge = "replicate"
     provenance: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def own_rules(self) -> bool:
@@ -130,7 +129,8 @@ def read_avatar_info(folder: AvatarFolder) -> AvatarInfo:
             f"{folder.root} has avatar version {value.get('version')}, this r2talker reads version {FORMAT_VERSION}; train it again"
         )
     try:
-        content = {key: item for key, item in value.items() if key not in ("format", "version")}
+        # Older avatars have `scores`, which were never filled.
+        content = {key: item for key, item in value.items() if key not in ("format", "version", "scores")}
         _distribute_rules(content)
         content["model"] = _model_config(content["model"])
         content["render"] = RenderSettings(**{**content["render"], "aabb": tuple(content["render"]["aabb"])})

@@ -248,6 +248,14 @@ def test_the_eye_value_is_held_within_what_was_trained_and_seen(avatar: Avatar) 
     assert float(theirs.plan(eye=9.0, poses=0, frames=1).eye) == 9.0
 
 
+@pytest.mark.parametrize(
+    "background", [(300, 0, 0), (-1, 0, 0), (0, 0), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_a_background_that_is_none_is_refused(avatar: Avatar, background: object) -> None:
+    with pytest.raises(R2TalkerError, match=r"picture .* or a colour of three numbers from 0 to 255"):
+        next(iter(avatar.render(background=background, size=16, frames=1)))  # type: ignore[arg-type]
+
+
 def test_the_background_is_a_colour_a_picture_or_the_clips(avatar: Avatar) -> None:
     halves = np.zeros((10, 20, 3), np.uint8)
     halves[:, 10:] = (255, 0, 0)

@@ -19,12 +19,20 @@ def test_a_part_of_the_clip_is_replayed(avatar: Avatar) -> None:
     assert torch.equal(plan.windows[:, 2], avatar.track.displacements[10:30])
     assert torch.equal(plan.eye, avatar.track.eye[10:30])
     assert torch.equal(plan.c2w, smooth_poses(avatar.track.c2w[10:30]))
-    assert part.track.loudness is not None
-    assert torch.equal(part.track.loudness, avatar.track.loudness[10:30])
+    loudness = part.planner.track.loudness
+    assert loudness is not None
+    assert avatar.track.loudness is not None
+    assert torch.equal(loudness, avatar.track.loudness[10:30])
     assert torch.equal(part.plan(poses=3).c2w[0], avatar.track.c2w[13])
     assert len(avatar.within(0, -1).plan().windows) == TRAIN_FRAMES
     with pytest.raises(R2TalkerError, match="chooses from 54 frames"):
         avatar.within(10, 60)
+
+
+def test_a_part_of_the_clip_has_eyes_as_far_as_all_of_it_was_trained(avatar: Avatar) -> None:
+    widest = int(avatar.track.eye.argmax())
+    others = avatar.within(0, widest) if widest > TRAIN_FRAMES // 2 else avatar.within(widest + 1, -1)
+    assert float(others.plan(eye=9.0, poses=0, frames=1).eye) == float(avatar.track.eye.max())
 
 
 def test_a_part_of_the_clip_under_a_longer_drive(avatar: Avatar) -> None:

@@ -75,8 +75,9 @@ def main(arguments: Sequence[str]) -> None:
         raise R2TalkerError(f"{args.output} must end in .mp4")
     if args.pose is not None and args.poses is not None:
         raise R2TalkerError("--pose holds one pose and --poses gives many; choose one")
-    from r2talker.avatar import Avatar, read_samples
+    from r2talker.avatar import Avatar
     from r2talker.drive.life import LifeStyle
+    from r2talker.drive_plan import read_samples
 
     avatar = Avatar.load(args.avatar, device=args.device)
     samples, background = read_samples(args.audio), _background(args.background)

@@ -58,7 +58,9 @@ def render_held_out(avatar: Avatar, data: Dataset, pictures: Pictures, frame: in
     windows = window_conditions(sequence, drive, avatar.info.statistics, edge=avatar.info.window_edge)
     with torch.no_grad():
         condition = avatar.model.head.contract.encode(windows[frame : frame + 1].to(avatar.device))[0]
-    code = FrameCode(condition, avatar.eyes_in_reach(data.eye[frame].to(avatar.device)), avatar.model.head.individual_codes[0])
+    code = FrameCode(
+        condition, avatar.planner.eyes_in_reach(data.eye[frame].to(avatar.device)), avatar.model.head.individual_codes[0]
+    )
     camera = avatar.camera(data.c2w[frame].to(avatar.device), size)
     if kind == FULL:
         return render_frame(avatar.model, camera, code, pictures.background.float() / 255, avatar.info.render).rgb

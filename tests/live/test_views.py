@@ -45,7 +45,7 @@ def picture(drawer: Drawer, moved: Moved, **look: Any) -> np.ndarray:
 
 
 def test_the_plain_picture_is_what_rendering_to_a_file_gives(avatar: "Avatar", drawer: Drawer, moved: Moved) -> None:
-    from r2talker.avatar import DrivePlan
+    from r2talker.drive_plan import DrivePlan
 
     plan = DrivePlan(moved.window[None], moved.eye[None], moved.c2w[None])
     (batch,) = avatar.render_batches(plan, size=SIDE)
