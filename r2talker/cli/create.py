@@ -44,7 +44,7 @@ def create(args: CreateArguments, progress: Progress) -> str:
     dataset = args.dataset or args.avatar.with_suffix(".dataset")
     info = ingest(args.video, dataset, args.ingest, progress)
     train_avatar(args.method, dataset, args.avatar, args.train, motion, progress)
-    scores = evaluate_avatar(args.avatar, dataset, progress=progress)
+    scores = evaluate_avatar(args.avatar, dataset, progress=progress, device=args.train.device)
     return "\n".join(
         [
             describe_dataset(dataset, info),

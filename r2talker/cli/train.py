@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
         report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress, watcher, team)
         if not team.leads:
             return
-        scores = evaluate_avatar(args.avatar, args.dataset, progress=progress)
+        scores = evaluate_avatar(args.avatar, args.dataset, progress=progress, device=args.train.device)
     state = "is finished already" if report.current else f"trained in {report.seconds:.0f} s"
     print(f"{args.avatar} {state}\n{scores.summary()}")
 

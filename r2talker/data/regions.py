@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 LIPS, EYES = slice(48, 60), slice(36, 48)
@@ -30,6 +30,14 @@ class Region:
     def contains(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Which pixels (row, column) lie inside."""
         return (rows >= self.top) & (rows < self.bottom) & (columns >= self.left) & (columns < self.right)
+
+
+def inside_rectangles(
+    rectangles: Int[Tensor, "slots 4"], rows: Int[Tensor, "slots pixels"], columns: Int[Tensor, "slots pixels"]
+) -> Bool[Tensor, "slots pixels"]:
+    """Which pixels lie inside the rectangle (top, bottom, left, right) of their slot; nothing waits for a device."""
+    top, bottom, left, right = (edge[:, None] for edge in rectangles.unbind(1))
+    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
 
 
 def clipped(top: float, bottom: float, left: float, right: float, size: int) -> Region:

@@ -21,7 +21,7 @@ from r2talker.evaluate.report import draw_report
 from r2talker.evaluate.scores import FilmScores, Tools, look_at_truth, score_film
 from r2talker.evaluate.truth import Truth, held_out_truth, video_truth
 from r2talker.files import write_bytes, write_json
-from r2talker.ops.lpips.network import BACKBONE, LINEAR, Lpips, load_lpips
+from r2talker.ops.lpips.network import BACKBONE, LINEAR, load_lpips
 from r2talker.progress import Progress, Silent
 
 
@@ -33,7 +33,6 @@ def compare_avatar(
     config: CompareConfig,
     *,
     film: Path | None = None,
-    device: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Score an avatar, and videos beside it, on the held-out frames of its dataset; writes three files into `output`.
@@ -44,7 +43,7 @@ def compare_avatar(
     data = read_dataset(dataset)
     truth = held_out_truth(data, dataset.name, config.frames)
     films = [_open(path, truth, config) for path in videos]
-    loaded = Avatar.load(avatar, device=device)
+    loaded = Avatar.load(avatar, device=config.device)
     rendered = avatar_films(loaded, avatar.name, data, truth.numbers)
     if film is not None:
         rendered = [kept(each, film) for each in rendered]
@@ -78,7 +77,9 @@ def _compare(
     generator: tuple[float, float] | None = None,
 ) -> Comparison:
     """Score films and write `readings.json`, `frames.csv` and `report.html` into `output`."""
-    network = _load_networks(config.model_dir)
+    if output.exists() and not output.is_dir():
+        raise R2TalkerError(f"{output} is a file, and the report is a folder; choose another name")
+    network = None if config.model_dir is None else load_lpips(config.model_dir, choose_device(config.device))
     with open_faces() as faces:
         tools = Tools(faces, network)
         look = look_at_truth(truth, tools, progress)
@@ -103,15 +104,6 @@ def _open(path: Path, truth: Truth, config: CompareConfig) -> Film:
     if not path.exists():
         raise R2TalkerError(f"{path} does not exist; give a video, or a folder of pictures named by their frame's number")
     return open_film(path, truth, config.start)
-
-
-def _load_networks(folder: Path | None) -> Lpips | None:
-    if folder is None:
-        return None
-    network = load_lpips(folder, choose_device("auto")) if folder.is_dir() else None
-    if network is None:
-        raise R2TalkerError(f"{folder} holds neither {BACKBONE} nor {LINEAR}; LPIPS needs a folder with both")
-    return network
 
 
 def _absent(truth: Truth, films: Sequence[FilmScores], tools: Tools) -> list[str]:

@@ -13,6 +13,12 @@ SHORTEST = 5.0
 LPIPS_SIDE = 32
 """Shortest side of a patch in pixels that LPIPS can judge (`ops.lpips.network.SMALLEST`)."""
 
+MOST_TABLE = 24
+"""Largest table of a level as a power of two (`ops.grid_encode.layout`)."""
+
+MOST_SEED = 2**31 - 1
+"""Seeds are multiplied and added to, and kernels take 32 bits of them."""
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -121,7 +127,7 @@ class TrainConfig:
     preview_seconds: float = 30.0
     """Seconds between preview pictures (truth beside rendering) of a held-out frame; the first ones come sooner."""
     restart: bool = False
-    """Throw away an unfinished run with other settings instead of refusing to continue it."""
+    """Begin anew: throw away what the folder holds of an earlier run, finished or not."""
 
     def __post_init__(self) -> None:
         if self.rules == "reference" and self.grid_kind != "tiled":
@@ -146,9 +152,18 @@ class TrainConfig:
             "unlock_share",
             "entropy",
             "ambient",
+            "landmark_noise",
+            "ema_share",
+            "warmup",
+            "seed",
+            "checkpoint_seconds",
+            "preview_seconds",
         )
         require_at_least(self, train_size=16, patch=8, table=8, **dict.fromkeys(least_one, 1))
-        require_at_least(self, landmark_noise=0, ema_share=0, **dict.fromkeys(least_none, 0))
+        require_at_least(self, **dict.fromkeys(least_none, 0))
+        for name, most in (("table", MOST_TABLE), ("seed", MOST_SEED)):
+            if (getattr(self, name) or 0) > most:
+                raise R2TalkerError(f"--{name} must be at most {most}, got {getattr(self, name)}")
         if not self.unlock_share <= 0.9:
             raise R2TalkerError(
                 f"--unlock-share must be at most 0.9, so that all levels train in the end, got {self.unlock_share:g}"

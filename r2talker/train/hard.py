@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from r2talker.data.regions import inside_rectangles
+
 SIDE = 32
 """Cells along each side of the head's rectangle: the map moves and grows with the head, and all frames share it."""
 MEMORY = 200
@@ -66,7 +68,7 @@ class HardMap:
         """
         top, bottom, left, right = (edge[:, None] for edge in heads.long().unbind(1))
         rows, columns = pixels // width, pixels % width
-        counted = own[:, None] & (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+        counted = own[:, None] & inside_rectangles(heads, rows, columns)
         cells = (rows - top) * SIDE // (bottom - top) * SIDE + (columns - left) * SIDE // (right - left)
         places = cells.masked_fill(~counted, 0).reshape(-1)
         for sums, values in zip(self.fresh, (error, torch.ones_like(error)), strict=True):

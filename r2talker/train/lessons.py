@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from r2talker.data.regions import inside_rectangles
 from r2talker.train.corrections import Corrections
 from r2talker.train.exposure import OPAQUE, Exposure
 from r2talker.train.hard import HardMap
@@ -77,6 +78,4 @@ def note_exposure(exposure: Exposure, rays: SeenRays) -> None:
 
 
 def _inside(rays: SeenRays, place: int) -> Bool[Tensor, "slots rays"]:
-    top, bottom, left, right = (edge[:, None] for edge in rays.rectangles[:, place].unbind(1))
-    rows, columns = rays.pixels // rays.width, rays.pixels % rays.width
-    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    return inside_rectangles(rays.rectangles[:, place], rays.pixels // rays.width, rays.pixels % rays.width)

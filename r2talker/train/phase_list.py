@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from r2talker.data.dataset import Dataset, Pictures
 from r2talker.errors import R2TalkerError
 from r2talker.model.talking_head import TalkingHead
-from r2talker.ops.lpips.network import BACKBONE, LINEAR, Lpips, load_lpips
+from r2talker.ops.lpips.network import Lpips, load_lpips
 from r2talker.render.config import RenderSettings
 from r2talker.train.arithmetic import Arithmetic
 from r2talker.train.cameras import RAYS_PER_FRAME, CameraPhase
@@ -110,12 +110,7 @@ class PhaseList:
             raise R2TalkerError(
                 "--lpips-dir is for the lips phase, which there is not on a CPU by default; give --lips-steps too"
             )
-        network = load_lpips(folder, self.pictures.background.device)
-        if network is None:
-            raise R2TalkerError(
-                f"{folder} holds neither {BACKBONE} nor {LINEAR}, which LPIPS is made of; leave out --lpips-dir"
-            )
-        return network
+        return load_lpips(folder, self.pictures.background.device)
 
     def _torso(self) -> TorsoPhase:
         config, amounts, team = self.config, self.amounts, self.team

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from r2talker.errors import R2TalkerError
 from r2talker.train.config import TrainConfig
 
 FRAMES_PER_STEP = 8
@@ -31,7 +32,6 @@ class Preset:
     rays: int
     net_rate: float
     table: int = 16
-    camera_steps: int = 0
 
 
 CPU_PRESETS = {
@@ -63,9 +63,12 @@ class Amounts:
 
 
 def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
-    """Fill in what `config` leaves open by its quality; what it says itself holds."""
+    """Fill in what `config` leaves open by its quality; what it says itself holds.
+
+    R2TalkerError when the patches of the lips phase do not fit in the pictures.
+    """
     preset = (GPU_PRESETS if gpu else CPU_PRESETS)[config.quality]
-    return Amounts(
+    amounts = Amounts(
         train_size=config.train_size or min(dataset_size, preset.most_size or dataset_size),
         head_steps=config.head_steps or preset.head_steps,
         lips_steps=preset.lips_steps if config.lips_steps is None else config.lips_steps,
@@ -74,6 +77,12 @@ def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
         occupancy_cells=config.occupancy_cells or (ALL_CELLS if gpu else CPU_CELLS),
         net_rate=preset.net_rate if config.net_rate is None else config.net_rate,
         table=config.table or preset.table,
-        camera_steps=preset.camera_steps if config.camera_steps is None else config.camera_steps,
+        camera_steps=config.camera_steps or 0,
         recombine=gpu if config.recombine is None else config.recombine,
     )
+    if amounts.lips_steps and config.patch > amounts.train_size:
+        raise R2TalkerError(
+            f"--patch {config.patch} is more than the side of the training pictures, {amounts.train_size}; give at most that, "
+            "or leave out the lips phase by --lips-steps 0"
+        )
+    return amounts

@@ -69,10 +69,13 @@ def test_the_verbs_one_by_one(command: Command, refused: Callable[..., str], cli
     assert trained.code == 0
     assert f"{avatar} trained in " in trained.out
     assert "held-out PSNR over 6 frames" in trained.out
-    assert f"{avatar} is finished already" in command(*train).out
+    with pytest.MonkeyPatch.context() as patch:
+        # What is to be done on the CPU is done there, evaluation included, also beside a GPU.
+        patch.setattr("torch.cuda.is_available", lambda: True)
+        assert f"{avatar} is finished already" in command(*train).out
     assert "pass --restart to replace it" in refused(*train, "--seed", 3)
     assert (avatar / "evaluation.png").exists()
-    measured = command("evaluate", avatar, dataset, "--film", tmp_path / "film")
+    measured = command("evaluate", avatar, dataset, "--film", tmp_path / "film", "--device", "cpu")
     assert measured.code == 0
     assert "b.avatar, head on true torso, 6 frames: PSNR " in measured.out
     assert measured.out.endswith(f"{avatar / 'evaluation' / 'report.html'}: open it in a browser\n")
@@ -83,6 +86,8 @@ def test_the_verbs_one_by_one(command: Command, refused: Callable[..., str], cli
     assert (tmp_path / "compared" / "report.html").exists()
     assert "--start must be at least 0" in refused("compare", dataset, tmp_path / "film" / "full", "--start", -1)
     assert "there is nothing to compare with" in refused("compare", dataset)
+    report = tmp_path / "compared" / "report.html"
+    assert "report.html is a file" in refused("compare", dataset, tmp_path / "film" / "full", "-o", report)
 
 
 def test_ctrl_c_and_the_same_command_again(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ def test_an_avatar_and_what_it_leaves(dataset: DatasetFolder, avatar: Avatar, pe
     avatar.save(folder)
     recorder = Recorder()
     comparison = compare_avatar(
-        folder, dataset.root, [perfect], out, CompareConfig(), film=tmp_path / "film", device="cpu", progress=recorder
+        folder, dataset.root, [perfect], out, CompareConfig(device="cpu"), film=tmp_path / "film", progress=recorder
     )
     head, full, other = comparison.films
     assert [film.label for film in comparison.films] == [
@@ -151,7 +151,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(
 ) -> None:
     folder, output = tmp_path / "<b>&c.avatar", tmp_path / "out"
     avatar.save(folder)
-    compare_avatar(folder, dataset.root, [perfect], output, CompareConfig(), device="cpu")
+    compare_avatar(folder, dataset.root, [perfect], output, CompareConfig(device="cpu"))
     text = (output / "report.html").read_text()
     page = Page(text)
     assert page.sources

@@ -34,9 +34,7 @@ def folder(states: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]], tmp_
 
 @pytest.fixture
 def network(folder: Path) -> Lpips:
-    loaded = load_lpips(folder)
-    assert loaded is not None
-    return loaded
+    return load_lpips(folder)
 
 
 def test_every_tensor_goes_where_its_name_says(
@@ -105,7 +103,8 @@ def test_pictures_that_do_not_fit(network: Lpips) -> None:
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
-    assert load_lpips(tmp_path) is None
+    with pytest.raises(R2TalkerError, match="holds neither"):
+        load_lpips(tmp_path)
 
 
 def test_one_of_two_files(folder: Path) -> None:

@@ -40,6 +40,29 @@ def test_what_the_user_says_holds(quality: str, gpu: bool) -> None:
     assert dataclasses.asdict(settle(TrainConfig(quality=quality, **said), 512, gpu=gpu)) == said  # type: ignore[arg-type]
 
 
+def test_patches_fit_in_the_pictures() -> None:
+    assert settle(TrainConfig(train_size=24), 512, gpu=False).lips_steps == 0
+    with pytest.raises(R2TalkerError, match=r"--patch 32 is more than the side of the training pictures, 24.*--lips-steps 0"):
+        settle(TrainConfig(train_size=24), 512, gpu=True)
+    assert settle(TrainConfig(patch=24), 24, gpu=True).lips_steps > 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ({"warmup": -5}, "--warmup must be at least 0, got -5"),
+        ({"seed": -1}, "--seed must be at least 0, got -1"),
+        ({"seed": 2**31}, "--seed must be at most 2147483647, got 2147483648"),
+        ({"table": 25}, "--table must be at most 24, got 25"),
+        ({"checkpoint_seconds": -1.0}, "--checkpoint-seconds must be at least 0, got -1"),
+        ({"preview_seconds": float("nan")}, "--preview-seconds must be at least 0, got nan"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, float], complaint: str) -> None:
+    with pytest.raises(R2TalkerError, match=complaint):
+        TrainConfig(**setting)  # type: ignore[arg-type]
+
+
 def test_the_presets_are_those_of_the_help() -> None:
     import inspect
 

@@ -66,14 +66,14 @@ class Lpips(nn.Module):
         return total
 
 
-def load_lpips(folder: Path, device: torch.device | None = None) -> Lpips | None:
-    """The network with the weights in `folder`, or None where it holds neither file; nothing but tensors is read.
+def load_lpips(folder: Path, device: torch.device | None = None) -> Lpips:
+    """The network with the weights in `folder`; nothing but tensors is read.
 
     Raises R2TalkerError when one of the two files is missing, damaged, or holds other tensors.
     """
     found = {pattern: sorted(folder.glob(pattern)) for pattern in (BACKBONE, LINEAR)}
     if not any(found.values()):
-        return None
+        raise R2TalkerError(f"{folder} holds neither {BACKBONE} nor {LINEAR}; LPIPS needs a folder with both")
     for pattern, paths in found.items():
         if not paths:
             raise R2TalkerError(
