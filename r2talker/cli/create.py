@@ -34,8 +34,7 @@ class CreateArguments:
 
 def create(args: CreateArguments, progress: Progress) -> str:
     """Run the whole line; returns what to print."""
-    from r2talker.cli.describe import describe_dataset
-    from r2talker.evaluate.held_out import evaluate_avatar
+    from r2talker.cli.describe import describe_dataset, describe_scores
     from r2talker.ingest.pipeline import ingest
     from r2talker.train.motion_start import start_settings
     from r2talker.train.run import train_avatar
@@ -44,12 +43,12 @@ def create(args: CreateArguments, progress: Progress) -> str:
     dataset = args.dataset or args.avatar.with_suffix(".dataset")
     info = ingest(args.video, dataset, args.ingest, progress)
     train_avatar(args.method, dataset, args.avatar, args.train, motion, progress)
-    scores = evaluate_avatar(args.avatar, dataset, progress=progress, device=args.train.device)
+    scores = describe_scores(args.avatar, dataset, args.train.device, progress)
     return "\n".join(
         [
             describe_dataset(dataset, info),
             f"{args.avatar} is ready: r2talker render {args.avatar}{' --audio speech.wav' if info.source.has_sound else ''} -o out.mp4",
-            scores.summary(),
+            scores,
         ]
     )
 

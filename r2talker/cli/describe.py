@@ -4,6 +4,7 @@ from pathlib import Path
 
 from r2talker.avatar_format import AvatarFolder, AvatarInfo
 from r2talker.data.folder import DatasetInfo
+from r2talker.progress import Progress
 
 
 def describe_dataset(path: Path, info: DatasetInfo) -> str:
@@ -37,6 +38,16 @@ def describe_avatar(path: Path, info: AvatarInfo) -> str:
             f"  weights {folder.weights.stat().st_size / 1e6:.1f} MB; from {clip.get('file', 'an unknown clip')}",
         ]
     )
+
+
+def describe_scores(avatar: Path, dataset: Path, device: str, progress: Progress) -> str:
+    """What a finished avatar reaches on held-out frames, or why that cannot be said: it is finished all the same."""
+    from r2talker.evaluate.held_out import NothingHeldOutError, evaluate_avatar
+
+    try:
+        return evaluate_avatar(avatar, dataset, progress=progress, device=device).summary()
+    except NothingHeldOutError as error:
+        return f"not evaluated: {error}"
 
 
 def folder_megabytes(path: Path) -> float:

@@ -39,7 +39,7 @@ class TrainArguments:
 def main(arguments: Sequence[str]) -> None:
     """Run the verb."""
     args = parse(TrainArguments, "train", arguments)
-    from r2talker.evaluate.held_out import evaluate_avatar
+    from r2talker.cli.describe import describe_scores
     from r2talker.progress import Silent
     from r2talker.train.motion_start import start_settings
     from r2talker.train.parallel import joined_team
@@ -57,9 +57,9 @@ def main(arguments: Sequence[str]) -> None:
         report = train_avatar(args.method, args.dataset, args.avatar, args.train, motion, progress, watcher, team)
         if not team.leads:
             return
-        scores = evaluate_avatar(args.avatar, args.dataset, progress=progress, device=args.train.device)
+        scores = describe_scores(args.avatar, args.dataset, args.train.device, progress)
     state = "is finished already" if report.current else f"trained in {report.seconds:.0f} s"
-    print(f"{args.avatar} {state}\n{scores.summary()}")
+    print(f"{args.avatar} {state}\n{scores}")
 
 
 @contextmanager

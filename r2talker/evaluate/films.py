@@ -51,33 +51,41 @@ class Film:
         return f"{self.name}, {self.kind}"
 
 
-def render_held_out(avatar: Avatar, data: Dataset, pictures: Pictures, frame: int, kind: Kind) -> Float[Tensor, "side side 3"]:
-    """One frame from its true pose and true landmarks (or features), colours in [0, 1]: the head over the true torso, or all."""
-    drive, size = avatar.model.method.drive, pictures.size
-    sequence = data.displacements if drive.kind == "landmarks" else data.audio[avatar.info.feature]
-    windows = window_conditions(sequence, drive, avatar.info.statistics, edge=avatar.info.window_edge)
-    with torch.no_grad():
-        condition = avatar.model.head.contract.encode(windows[frame : frame + 1].to(avatar.device))[0]
-    code = FrameCode(
-        condition, avatar.planner.eyes_in_reach(data.eye[frame].to(avatar.device)), avatar.model.head.individual_codes[0]
-    )
-    camera = avatar.camera(data.c2w[frame].to(avatar.device), size)
-    if kind == FULL:
-        return render_frame(avatar.model, camera, code, pictures.background.float() / 255, avatar.info.render).rgb
-    behind = torso_over_background(pictures.torso[pictures.index[frame]], pictures.background).reshape(-1, 3)
-    head = render_rays(avatar.model.head, avatar.model.occupancy, generate_rays(camera), code, behind, avatar.info.render)
-    return head.rgb.reshape(size, size, 3)
+class TrueDrive:
+    """An avatar driven by what is true of a dataset: landmarks (or features), eyes and pose of every frame."""
+
+    def __init__(self, avatar: Avatar, data: Dataset) -> None:
+        drive = avatar.model.method.drive
+        sequence = data.displacements if drive.kind == "landmarks" else data.audio[avatar.info.feature]
+        self._windows = window_conditions(sequence, drive, avatar.info.statistics, edge=avatar.info.window_edge)
+        self._avatar, self._data = avatar, data
+
+    @torch.no_grad()
+    def render(self, frame: int, pictures: Pictures, kind: Kind) -> Float[Tensor, "side side 3"]:
+        """One frame, colours in [0, 1], at the size of `pictures`, which have it: the head over the true torso, or all."""
+        avatar, device, size = self._avatar, self._avatar.device, pictures.size
+        head, settings = avatar.model.head, avatar.info.render
+        condition = head.contract.encode(self._windows[frame : frame + 1].to(device))[0]
+        eye = avatar.planner.eyes_in_reach(self._data.eye[frame].to(device))
+        code = FrameCode(condition, eye, head.individual_codes[0])
+        camera = avatar.camera(self._data.c2w[frame].to(device), size)
+        if kind == FULL:
+            return render_frame(avatar.model, camera, code, pictures.background.float() / 255, settings).rgb
+        behind = torso_over_background(pictures.torso[pictures.index[frame]], pictures.background).reshape(-1, 3)
+        rgb = render_rays(head, avatar.model.occupancy, generate_rays(camera), code, behind, settings).rgb
+        return rgb.reshape(size, size, 3)
 
 
 def avatar_films(avatar: Avatar, name: str, data: Dataset, numbers: range) -> list[Film]:
     """The avatar on the frames of a dataset, at the dataset's size: head on the true torso, and full frame."""
+    drive = TrueDrive(avatar, data)
 
     def show(kind: Kind) -> Iterator[tuple[int, Picture]]:
         for start in range(0, len(numbers), _CHUNK):
             frames = numbers[start : start + _CHUNK]
             pictures = read_pictures(data, frames).to(avatar.device)
             for frame in frames:
-                rgb = render_held_out(avatar, data, pictures, frame, kind)
+                rgb = drive.render(frame, pictures, kind)
                 yield frame, (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
     return [Film(name, HEAD, lambda: show(HEAD)), Film(name, FULL, lambda: show(FULL))]

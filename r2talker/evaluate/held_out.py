@@ -10,14 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from r2talker.avatar import Avatar
-from r2talker.data.dataset import Dataset, Pictures, read_dataset, read_pictures
+from r2talker.data.dataset import Dataset, read_dataset, read_pictures
 from r2talker.data.regions import lips_region
 from r2talker.data.sound import read_pcm
 from r2talker.drive.driver import generate_landmarks
 from r2talker.drive.motion import advance_sound
 from r2talker.errors import R2TalkerError
 from r2talker.evaluate.faces import mouth_distance, open_faces
-from r2talker.evaluate.films import FULL, HEAD, render_held_out
+from r2talker.evaluate.films import FULL, HEAD, TrueDrive
 from r2talker.evaluate.metrics import psnr
 from r2talker.evaluate.motion import correlation, lip_curves
 from r2talker.files import write_bytes, write_json
@@ -26,6 +26,10 @@ from r2talker.progress import Progress, Silent
 
 MOST_FRAMES = 50
 SHEET_COLUMNS = 8
+
+
+class NothingHeldOutError(R2TalkerError):
+    """The dataset has no held-out frame that may be looked at."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +69,27 @@ class HeldOutScores:
 def evaluate_avatar(
     avatar: Path, dataset: Path, *, progress: Progress | None = None, device: str | None = None
 ) -> HeldOutScores:
-    """Score an avatar on at most MOST_FRAMES held-out frames; writes evaluation.json and a contact sheet into its folder."""
+    """Score an avatar on at most MOST_FRAMES held-out frames; writes evaluation.json and a contact sheet into its folder.
+
+    Raises NothingHeldOutError where there are none, R2TalkerError for an avatar or a dataset that cannot be read.
+    """
     progress = progress or Silent()
     data, loaded = read_dataset(dataset), Avatar.load(avatar, device=device)
     if not data.held_out:
-        raise R2TalkerError(f"{dataset} has no held-out frames; ingest a longer clip")
-    step = -(-len(data.held_out) // MOST_FRAMES)
-    frames = list(data.held_out)[::step]
+        raise NothingHeldOutError(f"{dataset} has no held-out frames; ingest a longer clip")
+    # Those that show another one's content would count that twice.
+    frames = [frame for frame in data.held_out if data.numbers[frame] == frame]
+    if not frames:
+        raise NothingHeldOutError(
+            f"all held-out frames of {dataset} are excluded; take some back with `r2talker ingest --exclude none`"
+        )
+    frames = frames[:: -(-len(frames) // MOST_FRAMES)]
     pictures = read_pictures(data, frames, size=loaded.info.size).to(loaded.device)
+    drive = TrueDrive(loaded, data)
     progress.begin("evaluation", len(frames))
     rows, columns = [], []
     for count, frame in enumerate(frames):
-        head, full = _render_both(loaded, data, pictures, frame)
+        head, full = (drive.render(frame, pictures, kind) for kind in (HEAD, FULL))
         truth = pictures.truth[pictures.index[frame]].float() / 255
         rows.append(_readings(head, full, truth, data, pictures.size, frame))
         columns.append(torch.cat([truth, full], dim=0).cpu())
@@ -91,12 +104,6 @@ def evaluate_avatar(
     _write_sheet(avatar / "evaluation.png", columns)
     progress.end(f"readings in {avatar / 'evaluation.json'}, truth above rendering in {avatar / 'evaluation.png'}")
     return scores
-
-
-def _render_both(avatar: Avatar, data: Dataset, pictures: Pictures, frame: int) -> tuple[Tensor, Tensor]:
-    """Head over the true torso, and the full picture, both from the true landmarks (or features) and the true pose."""
-    head, full = (render_held_out(avatar, data, pictures, frame, kind) for kind in (HEAD, FULL))
-    return head, full
 
 
 def _readings(head: Tensor, full: Tensor, truth: Tensor, data: Dataset, size: int, frame: int) -> tuple[float, float, float]:

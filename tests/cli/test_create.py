@@ -86,6 +86,11 @@ def test_the_verbs_one_by_one(command: Command, refused: Callable[..., str], cli
     assert (tmp_path / "compared" / "report.html").exists()
     assert "--start must be at least 0" in refused("compare", dataset, tmp_path / "film" / "full", "--start", -1)
     assert "there is nothing to compare with" in refused("compare", dataset)
+    # An avatar is trained, whether it can be measured or not.
+    command("ingest", clip, dataset, "--size", 64, "--exclude", "54-59")
+    unmeasured = command(*train[:3], tmp_path / "c.avatar", *BRIEF)
+    assert unmeasured.code == 0
+    assert "not evaluated: all held-out frames of " in unmeasured.out
     report = tmp_path / "compared" / "report.html"
     assert "report.html is a file" in refused("compare", dataset, tmp_path / "film" / "full", "-o", report)
 

@@ -16,7 +16,7 @@ from r2talker.avatar_format import AvatarFolder
 from r2talker.data.dataset import Pictures
 from r2talker.data.folder import DatasetFolder, read_info, write_info
 from r2talker.errors import R2TalkerError
-from r2talker.evaluate import held_out
+from r2talker.evaluate.films import TrueDrive
 from r2talker.evaluate.held_out import HeldOutScores, evaluate_avatar
 from tests.tiny import FRAMES, SIZE, TRAIN_FRAMES, TRAIN_SIZE, Recorder
 
@@ -72,7 +72,7 @@ def test_perfect_pictures_have_perfect_mouths_and_are_still_json(
     folder: Path, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the truth in place of the rendering, at a size at which the detector sees the face."""
-    monkeypatch.setattr(held_out, "_render_both", lambda avatar, data, pictures, frame: (truth_of(pictures, frame),) * 2)
+    monkeypatch.setattr(TrueDrive, "render", lambda self, frame, pictures, kind: truth_of(pictures, frame))
     loaded = Avatar.load(folder, device="cpu")
     dataclasses.replace(loaded, info=dataclasses.replace(loaded.info, size=SIZE)).save(folder)
     scores = evaluate_avatar(folder, dataset.root, device="cpu")
@@ -93,6 +93,16 @@ def test_the_summary_leaves_out_what_was_not_measured() -> None:
     assert "2.50 px" in full
     assert "3.50 px" in full
     assert "0.75" in full
+
+
+def test_excluded_frames_are_not_looked_at(folder: Path, dataset: DatasetFolder, tmp_path: Path) -> None:
+    copy = DatasetFolder(shutil.copytree(dataset.root, tmp_path / "some.dataset"))
+    held_out = range(TRAIN_FRAMES, FRAMES)
+    write_info(copy, dataclasses.replace(read_info(copy), excluded=list(held_out[1:])))
+    assert evaluate_avatar(folder, copy.root, device="cpu").frames == 1
+    write_info(copy, dataclasses.replace(read_info(copy), excluded=list(held_out)))
+    with pytest.raises(R2TalkerError, match=r"some\.dataset are excluded; take some back"):
+        evaluate_avatar(folder, copy.root, device="cpu")
 
 
 def test_a_dataset_without_held_out_frames(folder: Path, dataset: DatasetFolder, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from benchmarks.models import build_model
 from r2talker.avatar import Avatar
 from r2talker.data.dataset import Dataset, read_dataset, read_pictures
 from r2talker.data.folder import DatasetFolder
-from r2talker.evaluate.films import HEAD, render_held_out
+from r2talker.evaluate.films import HEAD, TrueDrive
 from r2talker.evaluate.metrics import psnr
 from r2talker.ops.train_head.cuda import HeadStep
 from r2talker.train import fused_head
@@ -229,8 +229,9 @@ def held_out(avatar: Path, dataset: Path) -> float:
     """Mean PSNR of the head over the true torso."""
     data, loaded = read_dataset(dataset), Avatar.load(avatar, device="cpu")
     pictures = read_pictures(data, list(data.held_out), size=TRAIN_SIZE)
+    drive = TrueDrive(loaded, data)
     scores = [
-        psnr(render_held_out(loaded, data, pictures, frame, HEAD), pictures.truth[pictures.index[frame]].float() / 255)
+        psnr(drive.render(frame, pictures, HEAD), pictures.truth[pictures.index[frame]].float() / 255)
         for frame in data.held_out
     ]
     return float(np.mean(scores))
