@@ -16,9 +16,9 @@ from r2talker.evaluate.config import CompareConfig
 class CompareArguments:
     """Score videos of any origin against the truth: report.html, readings.json, frames.csv."""
 
-    truth: Positional[Path]
+    truth: Annotated[Positional[Path], arg(metavar="TRUTH")]
     """A video, or a dataset folder, of which the held-out frames count."""
-    videos: Positional[tuple[Path, ...]]
+    videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO...")]
     """Videos of the same frames, or folders of pictures named by their frame's number; scaled to the truth's size."""
     output: Annotated[Path, arg(aliases=("-o",))] = Path("r2talker-comparison")
     """Folder for the report."""

@@ -19,9 +19,9 @@ from r2talker.train.config import TrainConfig
 class CreateArguments:
     """Make an avatar of a video in one go: ingest, landmark generator, head, lips, torso, evaluation; goes on where it stopped."""
 
-    video: Positional[Path]
+    video: Annotated[Positional[Path], arg(metavar="VIDEO")]
     """The clip: 20 s to 5 min of one person, head and shoulders, still camera, with sound."""
-    avatar: Positional[Path]
+    avatar: Annotated[Positional[Path], arg(metavar="AVATAR")]
     """Folder to make."""
     method: Annotated[str, arg(help=METHOD_HELP)] = DEFAULT
     dataset: Path | None = None

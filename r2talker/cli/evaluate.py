@@ -16,9 +16,9 @@ from r2talker.evaluate.config import CompareConfig
 class EvaluateArguments:
     """Measure an avatar, and videos beside it, on the held-out end of a dataset: report.html, readings.json, frames.csv."""
 
-    avatar: Positional[Path]
+    avatar: Annotated[Positional[Path], arg(metavar="AVATAR")]
     """Avatar folder."""
-    dataset: Positional[Path]
+    dataset: Annotated[Positional[Path], arg(metavar="DATASET")]
     """The dataset that it was trained on."""
     videos: tuple[Path, ...] = ()
     """Videos of the same frames, or folders of pictures named by their frame's number, to score beside it."""

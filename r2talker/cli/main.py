@@ -92,4 +92,21 @@ def main() -> None:
     if len(sys.argv) > 1 and not helping and sys.platform == "linux" and missing:
         os.environ.update(missing)
         os.execv(sys.executable, [sys.executable, "-m", "r2talker", *sys.argv[1:]])
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        code = 1
+    sys.exit(code)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads what is printed any more, as after `| head`; then nothing more is said, not even at the end."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -24,10 +24,10 @@ class TrainArguments:
     With several GPUs: torchrun --nproc-per-node 2 -m r2talker train METHOD DATASET AVATAR.
     """
 
-    method: Annotated[Positional[str], arg(help=METHOD_HELP)]
-    dataset: Positional[Path]
-    """Dataset folder made by `r2talker ingest`."""
-    avatar: Positional[Path]
+    method: Annotated[Positional[str], arg(help=METHOD_HELP, metavar="METHOD")]
+    dataset: Annotated[Positional[Path], arg(metavar="DATASET")]
+    """Dataset folder made by `r2talker ingest`, or by a tool of this family."""
+    avatar: Annotated[Positional[Path], arg(metavar="AVATAR")]
     """Folder to make."""
     motion_start: Path | None = None
     """File of `r2talker train-motion` from which the landmark generator starts."""

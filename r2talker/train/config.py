@@ -55,8 +55,7 @@ class TrainConfig:
     head_steps: int | None = None
     """Steps of the head; by default as the quality says: 1500, 6000 or 20000 on a CPU, 3000, 12000 or 24000 on a GPU."""
     lips_steps: int | None = None
-    """Steps of the lips phase, in which the head goes on with patches of mouth and eyes; by default none on a CPU, and as the quality says
-    on a GPU: 500, 2000 or 4000."""
+    """Steps of the lips phase: the head goes on with patches of mouth and eyes; by default none on a CPU, 500, 2000 or 4000 on a GPU."""
     camera_steps: int | None = None
     """Steps of the cameras phase, in the middle of the head's, which refines the tracked head poses; by default none."""
     torso_steps: int | None = None
@@ -64,13 +63,11 @@ class TrainConfig:
     rays: int | None = None
     """Rays per step of the head (the torso takes four times as many pixels); by default 512 on a CPU and 16384 on a GPU."""
     frames_per_step: int | None = None
-    """Frames that a step looks at, which share its rays; by default 8 with a GPU's kernels (the torso: one) and 1 elsewhere, and at least
-    one for each process."""
+    """Frames that share a step's rays; by default 8 with a GPU's kernels (the torso: one), 1 elsewhere, and at least one a process."""
     grid_rate: float = 1e-2
     """Learning rate of the grids at the start; it falls to a tenth."""
     net_rate: float | None = None
-    """Learning rate of the networks at the start; it falls to a tenth. By default 3e-3; of the head on a GPU, which takes more steps,
-    1e-3."""
+    """Learning rate of the networks at the start; it falls to a tenth. By default 3e-3, and 1e-3 of the head on a GPU."""
     warmup: int = 100
     """Steps over which the learning rates rise to their start (on a GPU): large first steps can kill a network."""
     table: int | None = None
@@ -88,13 +85,11 @@ class TrainConfig:
     ambient: float = 0.1
     """Weight of the ambient coordinate outside the face, reached at the last step (no effect on methods without one)."""
     recombine: bool | None = None
-    """Train the eyes of one frame in eight with another frame's landmarks or sound, so that they follow the eye value alone; by default
-    on a GPU. It takes many steps until lips are as good as without."""
+    """Train the eyes of one frame in eight with another frame's landmarks or sound: they follow the eye value; by default on a GPU."""
     landmark_noise: float = 0.05
     """Standard deviation of the noise on the driving landmarks, in units of their range [-1, 1]."""
     exposure: bool = False
-    """Find gain and offset of each training frame's colours, for cameras that set their exposure by themselves; the avatar has the usual
-    one."""
+    """Find gain and offset of each training frame's colours, for cameras that set their exposure by themselves."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     patch: int = 32
     """Side in pixels of the square patches of the lips phase; a step takes as many as its rays fill."""
@@ -117,11 +112,9 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a CUDA device when there is one."""
     precision: Literal["auto", "single", "mixed"] = "auto"
-    """Of the networks' products: mixed computes in halves and keeps weights in single precision (GPUs only), single never does,
-    which rules out the fast kernels; auto is mixed on a GPU."""
+    """Of the networks' products: mixed takes halves (GPUs only), single never, which rules out the fast kernels; auto: mixed on a GPU."""
     deterministic: bool = False
-    """Let two runs end in the same weights to the last bit. On a GPU this gives up the fast kernels, which add in any order; a CPU
-    always does it."""
+    """Let two runs end in the same weights to the last bit, as a CPU always does; a GPU gives up its fast kernels for it."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints, from which an interrupted run goes on."""
     preview_seconds: float = 30.0

@@ -1,6 +1,9 @@
 """What the commands say about themselves, and how they end."""
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from importlib import import_module
 
@@ -139,3 +142,13 @@ def test_mistakes_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("r2talker.cli.info.main", fail)
     with pytest.raises(ZeroDivisionError):
         run(["info", "a.avatar"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_a_reader_who_has_seen_enough(arguments: list[str]) -> None:
+    """As in `r2talker --help | head -1`: whoever reads may stop before the end."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        ended = subprocess.run([sys.executable, "-m", "r2talker", *arguments], stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "")
