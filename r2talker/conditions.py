@@ -5,9 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from r2talker.compatibility import WindowEdge
+from r2talker.data.dataset import Dataset
 from r2talker.data.folder import Statistics
 from r2talker.drive.motion import BROWS, EYELIDS
 from r2talker.drive.window import gather_windows
+from r2talker.errors import R2TalkerError
 from r2talker.types import DriveSpec
 
 MINIMUM_STD = 1e-4
@@ -23,6 +25,22 @@ def window_conditions(
         std = torch.tensor(statistics.landmark_std).to(sequence).clamp_min(MINIMUM_STD)
         sequence = (sequence - mean) / std
     return gather_windows(sequence, drive.window, edge=edge)
+
+
+def clip_sequence(dataset: Dataset, drive: DriveSpec, feature: str) -> Float[Tensor, "frames *shape"]:
+    """What drove the frames of a clip: its landmarks, or windows of the audio feature of that name.
+
+    R2TalkerError for a dataset without it.
+    """
+    if drive.kind == "landmarks":
+        return dataset.displacements
+    if feature not in dataset.audio:
+        known = ", ".join(dataset.audio) or "none"
+        raise R2TalkerError(
+            f"{dataset.folder.root} has no {feature} features, which drive this method; it has {known} "
+            "(add the sound as aud.wav, or take a method driven by landmarks)"
+        )
+    return dataset.audio[feature]
 
 
 def limit_landmarks(

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from r2talker.avatar import Avatar
-from r2talker.conditions import window_conditions
+from r2talker.conditions import clip_sequence, window_conditions
 from r2talker.data.dataset import Dataset, Pictures, read_pictures, torso_over_background
 from r2talker.errors import R2TalkerError
 from r2talker.evaluate.truth import FPS, SAMPLES, Truth
@@ -52,11 +52,14 @@ class Film:
 
 
 class TrueDrive:
-    """An avatar driven by what is true of a dataset: landmarks (or features), eyes and pose of every frame."""
+    """An avatar driven by what is true of a dataset: landmarks (or features), eyes and pose of every frame.
+
+    R2TalkerError for a dataset that lacks what drives the avatar.
+    """
 
     def __init__(self, avatar: Avatar, data: Dataset) -> None:
         drive = avatar.model.method.drive
-        sequence = data.displacements if drive.kind == "landmarks" else data.audio[avatar.info.feature]
+        sequence = clip_sequence(data, drive, avatar.info.feature)
         self._windows = window_conditions(sequence, drive, avatar.info.statistics, edge=avatar.info.window_edge)
         self._avatar, self._data = avatar, data
 

@@ -178,7 +178,11 @@ def _time_sound(samples: Float[np.ndarray, " samples"] | None, points: Float[np.
     if samples is None or len(seen) < FEWEST_FRAMES:
         return None
     part = slice(int(seen[0]), int(seen[-1]) + 1)
-    lag = faces.time_sound(points[part], samples[part.start * SAMPLES :])
+    heard = samples[part.start * SAMPLES :]
+    if len(heard) < SAMPLES:
+        # The sound is over before the first face is seen.
+        return None
+    lag = faces.time_sound(points[part], heard)
     return None if np.isnan(lag.late) else lag
 
 

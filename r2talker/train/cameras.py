@@ -19,7 +19,6 @@ from r2talker.data.dataset import torso_over_background
 from r2talker.data.regions import Region, padded_region
 from r2talker.ops.camera_rays.op import generate_rays, motion_slopes
 from r2talker.render.rays import trace_rays
-from r2talker.train.config import TrainConfig
 from r2talker.train.corrections import Corrections
 from r2talker.train.head import HeadPhase
 from r2talker.train.parallel import ALONE, Team
@@ -67,7 +66,7 @@ class CameraPhase:
     def model(self) -> nn.Module:
         return self.head.model
 
-    def stepper(self, config: TrainConfig) -> "CameraStepper":
+    def stepper(self) -> "CameraStepper":
         return CameraStepper(self)
 
     def preview(self) -> Float[Tensor, "height width 3"]:

@@ -84,8 +84,13 @@ def save_checkpoint(
 
 
 def load_model(path: Path, model: nn.Module) -> None:
-    """Restore the model's weights and buffers, strictly."""
-    model.load_state_dict(_read(path, "model."))
+    """Restore the model's weights and buffers, strictly; R2TalkerError for those of a model of another shape."""
+    try:
+        model.load_state_dict(_read(path, "model."))
+    except RuntimeError as error:
+        raise R2TalkerError(
+            f"the checkpoint {path} is of another version of r2talker and does not fit this one; start again with --restart"
+        ) from error
 
 
 def load_stepper(path: Path) -> dict[str, Tensor]:

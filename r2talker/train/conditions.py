@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from r2talker.compatibility import OURS, UPSTREAM, WindowEdge
-from r2talker.conditions import window_conditions
+from r2talker.conditions import clip_sequence, window_conditions
 from r2talker.data.dataset import Dataset
 from r2talker.types import DriveSpec
 
@@ -37,9 +37,9 @@ def read_conditions(dataset: Dataset, drive: DriveSpec, edge: WindowEdge) -> Con
     """Windows of the landmarks or the sound, and eye values in units of the usual opening of the training frames.
 
     In percent of the picture open and closed eyes differ by 0.2, which a network takes long to notice.
+    Raises R2TalkerError for a dataset without sound where sound is to drive.
     """
-    sequence = dataset.displacements if drive.kind == "landmarks" else dataset.audio[FEATURE]
-    windows = window_conditions(sequence, drive, dataset.info.statistics, edge=edge)
+    windows = window_conditions(clip_sequence(dataset, drive, FEATURE), drive, dataset.info.statistics, edge=edge)
     usual = float(dataset.eye[: len(dataset.train)].median())
     unit = usual if usual > 0 else 1.0
     return Conditions(windows, dataset.eye / unit, unit)

@@ -50,8 +50,7 @@ class Diary:
     """Keeps `history`, and tells TensorBoard; use as a context manager.
 
     write_page: called with the latest preview of every phase when there is something new to see. Every file but TensorBoard's is
-    replaced at once, so whoever looks never
-    sees half of one.
+    replaced at once, so whoever looks never sees half of one.
     """
 
     def __init__(self, folder: RunFolder, history: History, write_page: Callable[[Mapping[str, Picture]], None]) -> None:

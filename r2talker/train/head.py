@@ -76,10 +76,10 @@ class HeadPhase:
     def device(self) -> torch.device:
         return self.pictures.background.device
 
-    def stepper(self, config: TrainConfig) -> Stepper:
+    def stepper(self) -> Stepper:
         if runs_fused(self.arithmetic, self.model.head, self.device):
             return self._fused()
-        return GradientStepper(self, config, self.team, self.arithmetic.loss_scale, self._learn)
+        return GradientStepper(self, self.config, self.team, self.arithmetic.loss_scale, self._learn)
 
     def _learn(self) -> None:
         """At the end of a step: what one process noted all know, so that all learn the same."""

@@ -48,12 +48,12 @@ class _Beginning:
         self._model = {name: tensor.detach().clone() for name, tensor in model.items()}
         self._stepper = {name: tensor.detach().clone() for name, tensor in stepper.items()}
 
-    def again(self, phase: Phase, config: TrainConfig) -> Stepper:
+    def again(self, phase: Phase) -> Stepper:
         """The stepper that takes the first step once more."""
         phase.model.load_state_dict(self._model)
         for tensor, value in self._kept:
             tensor.copy_(value)
-        stepper = phase.stepper(config)
+        stepper = phase.stepper()
         if self._stepper:
             stepper.restore(self._stepper)
         return stepper
@@ -81,7 +81,7 @@ def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pa
 
     Leaves the averaged weights in the model and a checkpoint of the finished phase. A watcher may let it begin anew from there.
     """
-    stepper, start = phase.stepper(run.config), 0
+    stepper, start = phase.stepper(), 0
     if position is not None:
         start = position.step
         stepper.restore(load_stepper(run.diary.folder.checkpoint))
@@ -116,7 +116,7 @@ def run_phase(phase: Phase, run: Run, position: Position | None = None, pace: Pa
             run.progress.advance(step, _words(scalars), total=phase.steps)
         if run.watcher is not None and run.watcher.step(phase.name, step, phase.steps, scalars, draw, save):
             assert beginning is not None
-            stepper, step = beginning.again(phase, run.config), start
+            stepper, step = beginning.again(phase), start
             run.diary.forget(start)
             run.progress.begin(phase.name, phase.steps, done=start)
             continue

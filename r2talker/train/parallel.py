@@ -24,7 +24,6 @@ from r2talker.train.checkpoint import load_stepper
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-    from r2talker.train.config import TrainConfig
     from r2talker.train.phase import Phase
 
 JOINING = timedelta(minutes=5)
@@ -244,9 +243,9 @@ def _first_line(error: Exception) -> str:
     return lines[0].strip() if lines else type(error).__name__
 
 
-def follow_phase(phase: "Phase", config: "TrainConfig", checkpoint: Path, start: int) -> None:
+def follow_phase(phase: "Phase", checkpoint: Path, start: int) -> None:
     """What `run_phase` is to the others: the steps from `start` alone; leaves the same weights in the model."""
-    stepper = phase.stepper(config)
+    stepper = phase.stepper()
     if start:
         stepper.restore(load_stepper(checkpoint))
     for step in range(start, phase.steps):

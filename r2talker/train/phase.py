@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from r2talker.model.parameters import ParameterGroup
 from r2talker.render.sight import Sight
-from r2talker.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Phase(Protocol):
         """What is saved at a checkpoint."""
         ...
 
-    def stepper(self, config: TrainConfig) -> "Stepper":
+    def stepper(self) -> "Stepper":
         """What takes the steps of this phase on its device."""
         ...
 

@@ -84,11 +84,11 @@ class TorsoPhase:
         assert torso is not None
         return torso
 
-    def stepper(self, config: TrainConfig) -> Stepper:
+    def stepper(self) -> Stepper:
         """Recorded graphs where kernels can run and may; there every process looks at one frame."""
         if self.arithmetic.fused and missing(self.coords.device) is None:
             return self._fused()
-        return GradientStepper(self, config, self.team, self.arithmetic.loss_scale)
+        return GradientStepper(self, self.config, self.team, self.arithmetic.loss_scale)
 
     def groups(self) -> list[ParameterGroup]:
         rate = NET_RATE if self.config.net_rate is None else self.config.net_rate

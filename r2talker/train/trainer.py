@@ -73,14 +73,16 @@ class Trainer:
             return self._train(arithmetic)
 
     def _train(self, arithmetic: Arithmetic) -> Avatar | None:
-        sound, position = self._sound(), read_position(self.folder.checkpoint)
+        # Read first, so that a fault of the dataset shows at once.
+        sound, conditions = self._sound(), self._conditions()
+        position = read_position(self.folder.checkpoint)
         self.stopwatch.before = 0.0 if position is None else position.seconds
         motion = self._motion(sound) if self.team.leads else None
         history = read_history(self.folder.history, position)
         history.generator = 0.0 if motion is None else motion.seconds
         pictures = self._pictures()
         torch.manual_seed(self.config.seed)
-        model, conditions = self._untrained(pictures)
+        model = self._untrained(pictures, conditions)
         lessons = self._lessons()
         phases = PhaseList(
             model, self.dataset, pictures, conditions, self.config, self.amounts, arithmetic, lessons, self.team
@@ -95,13 +97,15 @@ class Trainer:
         edge, provenance = window_edge(self.config.rules), self._provenance(history)
         return make_avatar(model, None if motion is None else motion.model, self.dataset, pictures, edge, provenance)
 
-    def _untrained(self, pictures: Pictures) -> tuple[TalkingHead, Conditions]:
+    def _conditions(self) -> Conditions:
+        return read_conditions(self.dataset, self.method.drive, window_edge(self.config.rules)).to(self.device)
+
+    def _untrained(self, pictures: Pictures, conditions: Conditions) -> TalkingHead:
         """The model as its first phase begins, fitted to what drives it."""
         model = TalkingHead(shape_model(self.method, self.dataset, self.config, self.amounts), self.method).to(self.device)
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
-        conditions = read_conditions(self.dataset, self.method.drive, window_edge(self.config.rules)).to(self.device)
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
-        return model, conditions
+        return model
 
     def _lessons(self) -> Lessons:
         """Kept in the checkpoints of all phases, but not in the avatar's weights."""
@@ -162,7 +166,7 @@ class Trainer:
         """The same steps as the leader's, and nothing else."""
         for number, here in self._left(entries, position):
             start = 0 if here is None else here.step
-            follow_phase(entries[number].phase, self.config, self.folder.checkpoint, start)
+            follow_phase(entries[number].phase, self.folder.checkpoint, start)
         self.team.part()
 
     def _train_phases(self, entries: list[Entry], run: Run, position: Position | None, end: float | None) -> None:
@@ -209,7 +213,7 @@ class Trainer:
         return pictures
 
     def _sound(self) -> Tensor | None:
-        """The clip's sound, for methods driven by landmarks and clips that have any; read early, so that a fault shows at once."""
+        """The clip's sound, for methods driven by landmarks and clips that have any."""
         if self.method.drive.kind != "landmarks" or not self.dataset.info.source.has_sound:
             return None
         return read_pcm(self.dataset.folder.audio)

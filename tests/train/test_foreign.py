@@ -11,6 +11,7 @@ import pytest
 
 from r2talker.avatar import Avatar
 from r2talker.data.folder import DatasetFolder
+from r2talker.errors import R2TalkerError
 from r2talker.train.run import train_avatar
 from tests.layouts import ad_nerf, geneface_with, rad_nerf, torso_pngs, with_offsets
 from tests.tiny import MOTION, TRAIN_FRAMES, TRAINING, Recorder
@@ -107,3 +108,12 @@ def test_the_first_losses_are_those_on_our_layout(
     told = "no torso_imgs: neck and torso are cut out of the pictures" in " ".join(made.said)
     assert told == (tool == "AD-NeRF")
     assert len(Avatar.load(made.avatar, device="cpu").track.c2w) == TRAIN_FRAMES
+
+
+def test_a_method_that_hears_wants_sound(dataset: DatasetFolder, tmp_path: Path) -> None:
+    (tmp_path / "person").mkdir()
+    folder, progress = rad_nerf(dataset, tmp_path / "person"), Recorder()
+    (folder / "aud.wav").unlink()
+    with pytest.raises(R2TalkerError, match=r"person has no mel features.*it has eo .*aud\.wav"):
+        train_avatar("radnerf", folder, tmp_path / "a.avatar", BRIEF, QUICK, progress)
+    assert [name for name, *_ in progress.begun if name != "dataset"] == []

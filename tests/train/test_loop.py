@@ -47,9 +47,10 @@ class Regression:
     frames_per_step: int = 1
     name: str = "regression"
     prepared: list[int] = field(default_factory=list)
+    config: TrainConfig = CONFIG
 
-    def stepper(self, config: TrainConfig) -> GradientStepper:
-        return GradientStepper(self, config)
+    def stepper(self) -> GradientStepper:
+        return GradientStepper(self, self.config)
 
     def groups(self) -> list[ParameterGroup]:
         return [ParameterGroup("all", list(self.model.parameters()), 0.1)]
@@ -160,8 +161,8 @@ def test_an_interrupted_phase_ends_as_if_it_had_not_been(run: Go, folder: RunFol
 
 
 def test_the_model_is_left_with_averaged_weights(run: Go) -> None:
-    raw, averaged = Regression(), Regression()
-    run(raw, config=TrainConfig(ema_share=0))
+    raw, averaged = Regression(config=TrainConfig(ema_share=0)), Regression()
+    run(raw)
     run(averaged)
     start = fresh_model().weight
     assert not torch.equal(raw.model.weight, averaged.model.weight)
@@ -194,6 +195,12 @@ def test_a_broken_checkpoint_is_refused_by_name(tmp_path: Path, content: bytes) 
     with pytest.raises(R2TalkerError, match=r"checkpoint\.safetensors is unreadable.*--restart") as caught:
         read_position(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(run: Go, folder: RunFolder) -> None:
+    run(Regression())
+    with pytest.raises(R2TalkerError, match=r"checkpoint\.safetensors is of another version.*--restart"):
+        load_model(folder.checkpoint, nn.Linear(4, 2))
 
 
 def test_a_watcher_sees_every_step_and_may_draw_and_save(run: Go, folder: RunFolder) -> None:
