@@ -95,8 +95,8 @@ def evaluate_avatar(
         columns.append(torch.cat([truth, full], dim=0).cpu())
         progress.advance(count + 1)
     heads, fulls, mouths = (float(np.mean(column)) for column in zip(*rows, strict=True))
-    motion_error, correlation = score_generator(loaded, data)
-    scores = HeldOutScores(len(frames), heads, fulls, mouths, _lmd(columns), motion_error, correlation)
+    generated = score_generator(loaded, data) or (float("nan"), float("nan"))
+    scores = HeldOutScores(len(frames), heads, fulls, mouths, _lmd(columns), *generated)
     # JSON knows neither NaN nor infinity.
     write_json(
         avatar / "evaluation.json", {key: value if np.isfinite(value) else None for key, value in asdict(scores).items()}
@@ -126,10 +126,13 @@ def _lmd(columns: list[Float[Tensor, "two_heights width 3"]]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def score_generator(avatar: Avatar, data: Dataset) -> tuple[float, float]:
-    """Mouth error in pixels at 512 and correlation of the opening, generated from the clip's sound, on all held-out frames."""
-    if avatar.motion is None:
-        return float("nan"), float("nan")
+def score_generator(avatar: Avatar, data: Dataset) -> tuple[float, float] | None:
+    """Mouth error in pixels at 512 and correlation of the opening, generated from the clip's sound, on all held-out frames.
+
+    None for an avatar without a landmark generator, and a dataset without sound.
+    """
+    if avatar.motion is None or not (data.info.source.has_sound and data.folder.audio.exists()):
+        return None
     samples = advance_sound(read_pcm(data.folder.audio), int(avatar.motion.sound_lag)).to(avatar.device)
     made = generate_landmarks(avatar.motion, samples).cpu()
     frames = slice(data.held_out.start, min(data.held_out.stop, len(made)))

@@ -47,7 +47,7 @@ def compare_avatar(
     rendered = avatar_films(loaded, avatar.name, data, truth.numbers)
     if film is not None:
         rendered = [kept(each, film) for each in rendered]
-    generator = None if loaded.motion is None else score_generator(loaded, data)
+    generator = score_generator(loaded, data)
     title = f"{avatar.name} on {dataset.name}"
     return _compare(title, truth, [*rendered, *films], output, config, progress or Silent(), generator)
 

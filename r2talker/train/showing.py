@@ -47,12 +47,10 @@ class Showing:
     @torch.no_grad()
     def pairs(self, most: int = MOST_SHOWN) -> list[Pair]:
         """The first shown frames, from their true landmarks (or features) and their true poses."""
-        pictures, head, size = self.pictures, self.model.head, self.pictures.size
+        pictures, size = self.pictures, self.pictures.size
         plate, pairs = pictures.background.float() / 255, []
         for frame in shown_frames(self.dataset)[:most]:
-            condition = head.contract.encode(self.conditions.windows[frame : frame + 1])[0]
-            code = FrameCode(condition, self.conditions.eye[frame], head.individual_codes[0])
-            made = render_frame(self.model, self.dataset.camera(frame, size), code, plate, RenderSettings()).rgb
+            made = render_frame(self.model, self.dataset.camera(frame, size), self._code(frame), plate, RenderSettings()).rgb
             pairs.append(Pair(frame, pictures.truth[pictures.index[frame]].float() / 255, made))
         return pairs
 
@@ -60,10 +58,14 @@ class Showing:
     def view(self, sight: Sight) -> Float[Tensor, "size size 3"]:
         """The head of the first shown frame over the background, by any camera and of any kind; the torso, a picture, is left out."""
         frame, head, size = shown_frames(self.dataset)[0], self.model.head, self.pictures.size
-        condition = head.contract.encode(self.conditions.windows[frame : frame + 1])[0]
-        code = FrameCode(condition, self.conditions.eye[frame], head.individual_codes[0])
         tracked = self.dataset.camera(frame, size)
         camera = replace(tracked, c2w=orbit(tracked.c2w, sight))
         behind = (self.pictures.background.float() / 255).reshape(-1, 3)
-        traced = render_rays(head, self.model.occupancy, generate_rays(camera), code, behind, RenderSettings())
+        traced = render_rays(head, self.model.occupancy, generate_rays(camera), self._code(frame), behind, RenderSettings())
         return show(traced, camera, sight.kind)
+
+    def _code(self, frame: int) -> FrameCode:
+        """As pictures of the avatar take it: with the first frame's individual code."""
+        head = self.model.head
+        condition = head.contract.encode(self.conditions.windows[frame : frame + 1])[0]
+        return FrameCode(condition, self.conditions.eye[frame], head.individual_codes[0])

@@ -55,9 +55,9 @@ class Summary:
 
     def finish(self, pairs: Sequence[Pair], seconds: float) -> None:
         """The page of a finished run: held-out frames beside the truth. seconds: of training altogether."""
-        kind = "held-out" if self.dataset.held_out else "training"
+        kind, heading = ("held-out", "Frames not trained on") if self.dataset.held_out else ("training", "Frames trained on")
         figures = "".join(_pair(pair, kind) for pair in pairs)
-        self._write(f"finished in {_clock(seconds)}", "good", "Frames not trained on", figures)
+        self._write(f"finished in {_clock(seconds)}", "good", heading, figures)
 
     def _write(self, state: str, kind: str, heading: str, figures: str) -> None:
         phases = self.history.phases

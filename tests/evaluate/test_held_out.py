@@ -68,6 +68,14 @@ def test_methods_that_hear_have_no_generator_to_score(
     assert strict((tmp_path / "b.avatar" / "evaluation.json").read_text())["motion_mouth_error"] is None
 
 
+def test_a_generator_that_has_nothing_to_hear_is_not_scored(folder: Path, dataset: DatasetFolder, tmp_path: Path) -> None:
+    copy = DatasetFolder(shutil.copytree(dataset.root, tmp_path / "mute.dataset"))
+    copy.audio.unlink()
+    scores = evaluate_avatar(folder, copy.root, device="cpu")
+    assert math.isnan(scores.motion_mouth_error)
+    assert scores.frames == HELD_OUT
+
+
 def test_perfect_pictures_have_perfect_mouths_and_are_still_json(
     folder: Path, dataset: DatasetFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,15 @@ def test_the_page_of_a_run_that_goes_on(summary: Summary) -> None:
     assert "finished in 1 min 15 s" in read_page(page_file)[1]
 
 
+def test_frames_that_were_trained_on_are_called_so(summary: Summary, data: Dataset) -> None:
+    everything = dataclasses.replace(data, info=dataclasses.replace(data.info, train_frames=60))
+    plain = torch.full((8, 8, 3), 0.5)
+    dataclasses.replace(summary, dataset=everything).finish([Pair(0, plain, plain)], 5.0)
+    text = read_page(summary.folder.page)[1]
+    assert "Frames trained on" in text
+    assert "training frame 0" in text
+
+
 def test_tensorboard_has_the_previews(trained: Callable[[str], Path]) -> None:
     import warnings
 
