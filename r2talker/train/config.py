@@ -125,6 +125,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.rules == "reference" and self.grid_kind != "tiled":
             raise R2TalkerError("--rules reference knows tiled grids only; leave --grid-kind away")
+        if self.rules == "reference" and self.table is not None:
+            raise R2TalkerError("--rules reference has tables of its own size; leave --table away")
         least_one = (
             "head_steps",
             "torso_steps",

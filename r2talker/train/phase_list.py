@@ -18,6 +18,7 @@ from r2talker.train.losses import PatchLoss
 from r2talker.train.parallel import Team
 from r2talker.train.phase import Phase
 from r2talker.train.plan import FRAMES_PER_STEP, Amounts
+from r2talker.train.recombine import PERIOD
 from r2talker.train.sampling import frame_regions, rehearsal
 from r2talker.train.torso import TorsoPhase
 
@@ -61,11 +62,18 @@ class PhaseList:
 
     def _head(self) -> HeadPhase:
         config, dataset, amounts, arithmetic = self.config, self.dataset, self.amounts, self.arithmetic
-        usual = FRAMES_PER_STEP if runs_fused(arithmetic, self.model.head, self.pictures.background.device) else 1
+        fused = runs_fused(arithmetic, self.model.head, self.pictures.background.device)
+        frames = self.team.frames(config.frames_per_step, FRAMES_PER_STEP if fused else 1)
+        if fused and amounts.recombine and frames < PERIOD:
+            # Kernels have the same roles in every step; elsewhere roles go round over the steps.
+            raise R2TalkerError(
+                f"of the {frames} frames of a step none is left for its eyes only, which one in {PERIOD} is; "
+                f"give --frames-per-step {PERIOD} or more, or --recombine False"
+            )
         regions = [frame_regions(dataset, self.pictures, frame) for frame in dataset.train]
         return HeadPhase(
             self.model, dataset, self.pictures, self.conditions, regions, RenderSettings(), config,
-            steps=amounts.head_steps, rays=amounts.rays, frames_per_step=self.team.frames(config.frames_per_step, usual),
+            steps=amounts.head_steps, rays=amounts.rays, frames_per_step=frames,
             occupancy_cells=amounts.occupancy_cells, order=rehearsal(dataset), sampling=config.sampling,
             net_rate=amounts.net_rate, recombine=amounts.recombine, lessons=self.lessons, arithmetic=arithmetic, team=self.team,
         )  # fmt: skip

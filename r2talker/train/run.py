@@ -55,19 +55,19 @@ def train_avatar(
     chosen, device = methods.get(method), choose_device(config.device)
     data = read_dataset(dataset)
     run, folder, progress = run_name(chosen, data, config, motion), AvatarFolder(avatar), progress or Silent()
-    if not team.decide(lambda: _is_finished(folder, run, config.restart)):
-        for note in data.notes:
-            progress.begin("dataset", 1)
-            progress.end(note)
-        if team.leads:
-            for place in (folder.root, folder.training):
-                remove_partials(place)
-        files = RunFolder(folder.training)
-        trained = Trainer(chosen, data, config, motion, device, files, run, progress, stopwatch, watcher, team).train()
-        if trained is not None:
-            trained.save(avatar)
-        return TrainReport(avatar, stopwatch.seconds(), current=False)
-    return TrainReport(avatar, stopwatch.seconds(), current=True)
+    if team.decide(lambda: _is_finished(folder, run, restart=config.restart)):
+        return TrainReport(avatar, stopwatch.seconds(), current=True)
+    for note in data.notes:
+        progress.begin("dataset", 1)
+        progress.end(note)
+    if team.leads:
+        for place in (folder.root, folder.training):
+            remove_partials(place)
+    files = RunFolder(folder.training)
+    trained = Trainer(chosen, data, config, motion, device, files, run, progress, stopwatch, watcher, team).train()
+    if trained is not None:
+        trained.save(avatar)
+    return TrainReport(avatar, stopwatch.seconds(), current=False)
 
 
 def run_name(method: Method, dataset: Dataset, config: TrainConfig, motion: MotionTrainingConfig) -> str:
@@ -78,20 +78,26 @@ def run_name(method: Method, dataset: Dataset, config: TrainConfig, motion: Moti
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _is_finished(folder: AvatarFolder, run: str, restart: bool) -> bool:
-    """Whether the avatar is done; clears the folder for a restart, refuses to overwrite another run."""
+def _is_finished(folder: AvatarFolder, run: str, *, restart: bool) -> bool:
+    """Whether the avatar is done; R2TalkerError for the place of another run, which only a restart gives up."""
     if folder.root.exists() and not folder.root.is_dir():
         raise R2TalkerError(f"{folder.root} is a file; an avatar is a folder: choose another name")
-    position = None if restart else read_position(RunFolder(folder.training).checkpoint)
-    info = None if restart or not folder.info.exists() else read_avatar_info(folder)
-    if (info is not None and info.provenance.get("run") == run) or restart:
-        if restart:
-            folder.info.unlink(missing_ok=True)
-            RunFolder(folder.training).page.unlink(missing_ok=True)
-            shutil.rmtree(folder.training, ignore_errors=True)
-        return not restart
+    if restart:
+        _clear(folder)
+        return False
+    position = read_position(RunFolder(folder.training).checkpoint)
+    info = read_avatar_info(folder) if folder.info.exists() else None
+    if info is not None and info.provenance.get("run") == run:
+        return True
     if info is not None or (position is not None and position.run != run):
         raise R2TalkerError(
             f"{folder.root} was trained with another dataset or other settings; choose another folder or pass --restart to replace it"
         )
     return False
+
+
+def _clear(folder: AvatarFolder) -> None:
+    """Throw an earlier run away."""
+    folder.info.unlink(missing_ok=True)
+    RunFolder(folder.training).page.unlink(missing_ok=True)
+    shutil.rmtree(folder.training, ignore_errors=True)

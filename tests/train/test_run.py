@@ -206,6 +206,15 @@ def test_networks_that_lips_would_ask_are_missed_at_once(dataset: DatasetFolder,
         dataclasses.replace(config, patch=16)
 
 
+def test_steps_with_too_few_frames_for_eyes_are_refused(
+    dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels have the same roles in every step, so that eyes would never be trained by themselves."""
+    monkeypatch.setattr("r2talker.train.phase_list.runs_fused", lambda arithmetic, head, device: True)
+    config = dataclasses.replace(BRIEF, recombine=True, frames_per_step=7)
+    refused("one in 8 is; give --frames-per-step 8 or more", "geneface", dataset.root, tmp_path / "a.avatar", config, MOTION)
+
+
 def test_restart_replaces_a_finished_and_a_broken_run(dataset: DatasetFolder, tmp_path: Path) -> None:
     folder = tmp_path / "a.avatar"
     train_avatar("geneface", dataset.root, folder, BRIEF, MOTION)

@@ -99,9 +99,11 @@ def test_training_by_the_references_rules_can_be_exported(dataset: DatasetFolder
         assert torch.equal(held[: len(value)] if value.dim() else held, value), key
 
 
-def test_the_references_rules_and_a_hash_grid_exclude_each_other() -> None:
+def test_the_references_rules_exclude_other_grids() -> None:
     with pytest.raises(R2TalkerError, match="--rules reference knows tiled grids only"):
         dataclasses.replace(TRAINING, rules="reference", grid_kind="hash")
+    with pytest.raises(R2TalkerError, match="--rules reference has tables of its own size"):
+        dataclasses.replace(TRAINING, rules="reference", table=16)
 
 
 def test_the_head_alone(avatar: Avatar, tmp_path: Path) -> None:
