@@ -32,7 +32,7 @@ class TrainArguments:
     motion_start: Path | None = None
     """File of `r2talker train-motion` from which the landmark generator starts."""
     live: bool = False
-    """Show the run in a browser at http://127.0.0.1:7860: picture, curve, pause, resume, save."""
+    """Show the run in a browser at http://127.0.0.1:7860: picture from any side, curve, pause, resume, save, reset."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
