@@ -192,9 +192,14 @@ def _model_config(value: dict[str, Any]) -> ModelConfig:
     head = {**value["head"], "position_grid": GridLayout(**value["head"]["position_grid"])}
     torso = value["torso"]
     if torso is not None:
-        # Torsos of older avatars follow nothing.
-        follow = torso.get("follow")
-        follow = None if follow is None else Follow(**follow)
-        torso = TorsoConfig(**{**torso, "grid": GridLayout(**torso["grid"]), "follow": follow})
+        torso = TorsoConfig(**{**torso, "grid": GridLayout(**torso["grid"]), "follow": _follow(torso.get("follow"))})
     condition_grid = GridLayout(**value["condition_grid"])
     return ModelConfig(**{**value, "head": HeadConfig(**head), "condition_grid": condition_grid, "torso": torso})
+
+
+def _follow(value: dict[str, Any] | None) -> Follow | None:
+    """Torsos of older avatars follow nothing, or all that the neck does."""
+    if value is None:
+        return None
+    numbers: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in value.items()}
+    return Follow(**numbers)

@@ -11,7 +11,7 @@ from r2talker.model.grid import Grid
 from r2talker.model.mlp import MLP
 from r2talker.ops.freq_encode.op import freq_encode
 from r2talker.ops.grid_encode.layout import GridLayout
-from r2talker.ops.render_torso.follow import Follow, neck_shift
+from r2talker.ops.render_torso.follow import Follow, beside_body, usual_stance
 
 POSITION_OCTAVES, POSE_OCTAVES = 10, 4
 
@@ -25,8 +25,8 @@ def torso_grid() -> GridLayout:
 class TorsoConfig:
     """Shapes of the torso network.
 
-    shrink: factor on the picture coordinates before deformation. follow: what the coordinates count from: the neck, wherever the
-    head's pose takes it, or, with None, as in the reference, the middle of the picture.
+    shrink: factor on the picture coordinates before deformation. follow: what the coordinates count from: the body, which stands where
+    the neck tells, or, with None, as in the reference, the middle of the picture.
     """
 
     grid: GridLayout = field(default_factory=torso_grid)
@@ -63,11 +63,18 @@ class Torso(nn.Module):
         self.individual_codes[0] = self.individual_codes[list(frames)].mean(0)
 
     def forward(
-        self, xy: Float[Tensor, "points 2"], pose: Float[Tensor, "6"], individual: Float[Tensor, " code_width"]
+        self,
+        xy: Float[Tensor, "points 2"],
+        pose: Float[Tensor, "6"],
+        individual: Float[Tensor, " code_width"],
+        stance: Float[Tensor, "3"] | None = None,
     ) -> TorsoOutput:
-        """xy: background coordinates (upstream.md 2.5). pose: Euler angles and position (2.4)."""
+        """xy: background coordinates (upstream.md 2.5). pose: Euler angles and position (2.4). stance: where the body stands, for torsos
+        that follow it; by default where it usually does at this pose."""
         follow = self.config.follow
-        x = (xy if follow is None else xy - neck_shift(pose, follow)) * self.config.shrink
+        if follow is not None:
+            xy = beside_body(xy, usual_stance(pose, follow) if stance is None else stance, follow)
+        x = xy * self.config.shrink
         constant = torch.cat([freq_encode(pose[None], POSE_OCTAVES), individual[None]], dim=-1)
         h = torch.cat([freq_encode(x, POSITION_OCTAVES), constant.expand(len(x), -1)], dim=-1)
         deformation = self.deform_net(h)

@@ -99,7 +99,11 @@ class MixedTorso:
     inner: Torso
 
     def __call__(
-        self, xy: Float[Tensor, "points 2"], pose: Float[Tensor, "6"], individual: Float[Tensor, " code_width"]
+        self,
+        xy: Float[Tensor, "points 2"],
+        pose: Float[Tensor, "6"],
+        individual: Float[Tensor, " code_width"],
+        stance: Float[Tensor, "3"] | None = None,
     ) -> TorsoOutput:
         with torch.autocast(xy.device.type, torch.float16):
-            return self.inner(xy, pose, individual)
+            return self.inner(xy, pose, individual, stance)

@@ -22,13 +22,15 @@ from r2talker.train.sampling import within_pixels
 class TorsoClip:
     """torso: [frames, H * W, 4] bytes. plate: [H * W, 3] bytes. coords: [H * W, 2]. poses: [frames, 6]. schedule: [steps] frames.
 
-    inside: flat numbers of the pixels of the torso's rectangle, of which `share` of the pixels are drawn; the rest from everywhere.
+    stances: [frames, 3] where the bodies stand, None for torsos that follow nothing. inside: flat numbers of the pixels of the torso's
+    rectangle, of which `share` of the pixels are drawn; the rest from everywhere.
     """
 
     torso: UInt8[Tensor, "frames pixels 4"]
     plate: UInt8[Tensor, "pixels 3"]
     coords: Float[Tensor, "pixels 2"]
     poses: Float[Tensor, "frames 6"]
+    stances: Float[Tensor, "frames 3"] | None
     schedule: Int32[Tensor, " steps"]
     inside: Int32[Tensor, " inside"]
     share: float
@@ -141,7 +143,8 @@ class FusedTorso:
         individual = self.torso.individual_codes.index_select(0, frame)[0]
         shift = torch.rand(len(pixels), 2, device=self.losses.device)
         coords = within_pixels(clip.coords.index_select(0, pixels), shift, math.isqrt(len(clip.plate)))
-        out = self.torso(coords, clip.poses.index_select(0, frame)[0], individual)
+        stance = None if clip.stances is None else clip.stances.index_select(0, frame)[0]
+        out = self.torso(coords, clip.poses.index_select(0, frame)[0], individual, stance)
         blended = out.rgb * out.alpha + plate.float() / 255 * (1 - out.alpha)
         error = squared_error(blended, usual_torso(target, plate, self.exposure, frame))
         alpha = squared_error(out.alpha, target[:, 3:].float() / 255)

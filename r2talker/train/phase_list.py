@@ -8,6 +8,7 @@ from r2talker.model.talking_head import TalkingHead
 from r2talker.ops.lpips.network import Lpips, load_lpips
 from r2talker.render.config import RenderSettings
 from r2talker.train.arithmetic import Arithmetic
+from r2talker.train.body import Body
 from r2talker.train.cameras import RAYS_PER_FRAME, CameraPhase
 from r2talker.train.conditions import Conditions
 from r2talker.train.config import SamplingConfig, TrainConfig
@@ -42,7 +43,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class PhaseList:
-    """Makes the phases that train `model`. lessons: what outlives a phase beside the model; team: the processes that share the steps."""
+    """Makes the phases that train `model`. lessons: what outlives a phase beside the model; team: the processes that share the
+    steps; body: how it stands in the training frames, None for torsos that follow nothing."""
 
     model: TalkingHead
     dataset: Dataset
@@ -53,6 +55,7 @@ class PhaseList:
     arithmetic: Arithmetic
     lessons: Lessons
     team: Team
+    body: Body | None
 
     def entries(self) -> list[Entry]:
         """The list, in order, without phases of no steps; R2TalkerError for settings that cannot be followed."""
@@ -124,6 +127,6 @@ class PhaseList:
         config, amounts, team = self.config, self.amounts, self.team
         return TorsoPhase(
             self.model, self.dataset, self.pictures, config, steps=amounts.torso_steps, rays=TORSO_RAYS * amounts.rays,
-            frames_per_step=team.frames(config.frames_per_step, 1), exposure=self.lessons.exposure, arithmetic=self.arithmetic,
-            team=team,
+            frames_per_step=team.frames(config.frames_per_step, 1), stances=None if self.body is None else self.body.stances,
+            exposure=self.lessons.exposure, arithmetic=self.arithmetic, team=team,
         )  # fmt: skip

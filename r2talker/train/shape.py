@@ -9,26 +9,28 @@ from r2talker.model.method import Method
 from r2talker.model.talking_head import ModelConfig
 from r2talker.model.torso import TorsoConfig, torso_grid
 from r2talker.ops.grid_encode.layout import GridLayout
+from r2talker.train.body import Body
 from r2talker.train.conditions import FEATURE
 from r2talker.train.config import TrainConfig
 from r2talker.train.plan import Amounts
-from r2talker.train.torso import neck_follow
 
 
-def shape_model(method: Method, dataset: Dataset, config: TrainConfig, amounts: Amounts) -> ModelConfig:
-    """Networks by `config.rules`: the reference's, or our own, with grids no finer than pictures of `amounts.train_size` pixels show."""
+def shape_model(method: Method, dataset: Dataset, config: TrainConfig, amounts: Amounts, body: Body | None) -> ModelConfig:
+    """Networks by `config.rules`: the reference's, or our own, with grids no finer than pictures of `amounts.train_size` pixels show.
+
+    body: how it moves, which torsos of our own follow; None for the reference's.
+    """
     info, size = dataset.info, amounts.train_size
     width = 0 if method.drive.kind == "landmarks" else info.features[FEATURE].width
-    if config.rules == "reference":
+    if body is None:
         head = HeadConfig(method.position_grid, codes=info.train_frames)
         return ModelConfig(head, method.condition_grid, TorsoConfig(codes=info.train_frames), width, UPSTREAM.film)
     # The rendered box is about as wide as the picture: cells of a quarter pixel for the head, of a pixel for the torso.
     coarse = coarsened(method.position_grid, 4 * size)
     position = dataclasses.replace(coarse, kind=config.grid_kind, axes=OURS.axes, log2_table=amounts.table)
-    # Beside the neck a torso reaches as far beyond the picture as the neck moves: the coordinates shrink, the cells stay a pixel.
-    follow, reach = neck_follow(dataset)
-    grid, shrink = coarsened(torso_grid(), size * (1 + reach)), TorsoConfig.shrink / (1 + reach)
-    torso = TorsoConfig(grid, codes=info.train_frames, shrink=shrink, follow=follow)
+    # A torso that stands still reaches as far beyond the picture as the body moves: the coordinates shrink, the cells stay a pixel.
+    grid, shrink = coarsened(torso_grid(), size * (1 + body.reach)), TorsoConfig.shrink / (1 + body.reach)
+    torso = TorsoConfig(grid, codes=info.train_frames, shrink=shrink, follow=body.follow)
     return ModelConfig(HeadConfig(position, codes=info.train_frames), method.trained_grid, torso, width)
 
 

@@ -14,7 +14,6 @@ from r2talker.model.talking_head import TalkingHead
 from r2talker.model.torso import Torso
 from r2talker.ops.camera_rays.op import background_coords, pose_vector
 from r2talker.ops.cuda.kernels import missing
-from r2talker.ops.render_torso.follow import Follow, neck_tangents
 from r2talker.train.arithmetic import PLAIN, Arithmetic
 from r2talker.train.config import TrainConfig
 from r2talker.train.exposure import Exposure, usual_torso
@@ -33,25 +32,12 @@ OPACITY_WEIGHT = 0.1
 """Weight of the squared error of alpha."""
 
 
-def neck_follow(dataset: Dataset) -> tuple[Follow, float]:
-    """What lets a torso follow the neck of this clip, and how far the neck comes from its usual place, in background coordinates.
-
-    Far is the 98th percentile over the training frames: a few lost poses shall not make everything coarse.
-    """
-    poses = torch.stack([pose_vector(dataset.c2w[frame].cpu()) for frame in dataset.kept])
-    scale = 2 * dataset.info.focal / dataset.info.size
-    places = scale * neck_tangents(poses)
-    usual = places.median(0).values
-    row, column = usual.tolist()
-    return Follow(scale, row, column), float((places - usual).abs().amax(1).quantile(0.98))
-
-
 @dataclass
 class TorsoPhase:
     """Trains `model.torso` against the torso pictures of the training split, composited over the background.
 
-    rays: pixels per step, shared by its `frames_per_step` frames, which the processes of `team` share. exposure: of the frames, as the head
-    has found it.
+    rays: pixels per step, shared by its `frames_per_step` frames, which the processes of `team` share. stances: [training frames, 3] where
+    the bodies stand, None for torsos that follow nothing. exposure: of the frames, as the head has found it.
     """
 
     model: TalkingHead
@@ -61,6 +47,7 @@ class TorsoPhase:
     steps: int
     rays: int
     frames_per_step: int = 1
+    stances: Float[Tensor, "frames 3"] | None = None
     exposure: Exposure | None = None
     arithmetic: Arithmetic = PLAIN
     team: Team = ALONE
@@ -111,7 +98,8 @@ class TorsoPhase:
         target = self.pictures.torso[row].reshape(-1, 4)[pixels]
         truth = usual_torso(target, plate, self.exposure, torch.full((1,), frame, device=self.coords.device))
         torso = self.arithmetic.torso(self.torso)
-        out = torso(coords, self.poses[frame], self.torso.individual_codes[frame])
+        stance = None if self.stances is None else self.stances[frame]
+        out = torso(coords, self.poses[frame], self.torso.individual_codes[frame], stance)
         blended = out.rgb * out.alpha + plate.float() / 255 * (1 - out.alpha)
         error = squared_error(blended, truth)
         opacity = squared_error(out.alpha, target[:, 3:].float() / 255)
@@ -140,6 +128,7 @@ class TorsoPhase:
             plate=pictures.background.reshape(-1, 3),
             coords=self.coords,
             poses=self.poses[:frames],
+            stances=self.stances,
             schedule=torch.tensor(order, dtype=torch.int32, device=device),
             inside=(rows[:, None] * size + columns).reshape(-1).to(device, torch.int32),
             share=TORSO_SHARE,

@@ -18,6 +18,7 @@ from r2talker.model.talking_head import TalkingHead
 from r2talker.progress import Progress
 from r2talker.render.config import RenderSettings
 from r2talker.train.arithmetic import Arithmetic, choose_arithmetic, in_one_order
+from r2talker.train.body import Body, track_body
 from r2talker.train.checkpoint import KeptMotion, Position, load_kept, load_model, read_motion, read_position, save_motion
 from r2talker.train.conditions import Conditions, read_conditions, window_edge
 from r2talker.train.config import TrainConfig
@@ -82,10 +83,11 @@ class Trainer:
         history.generator = 0.0 if motion is None else motion.seconds
         pictures = self._pictures()
         torch.manual_seed(self.config.seed)
-        model = self._untrained(pictures, conditions)
+        body = track_body(self.dataset, pictures) if self.config.rules == "own" else None
+        model = self._untrained(pictures, conditions, body)
         lessons = self._lessons()
         phases = PhaseList(
-            model, self.dataset, pictures, conditions, self.config, self.amounts, arithmetic, lessons, self.team
+            model, self.dataset, pictures, conditions, self.config, self.amounts, arithmetic, lessons, self.team, body
         ).entries()
         self._resume(position, model, lessons)
         if not self.team.leads:
@@ -100,9 +102,10 @@ class Trainer:
     def _conditions(self) -> Conditions:
         return read_conditions(self.dataset, self.method.drive, window_edge(self.config.rules)).to(self.device)
 
-    def _untrained(self, pictures: Pictures, conditions: Conditions) -> TalkingHead:
+    def _untrained(self, pictures: Pictures, conditions: Conditions, body: Body | None) -> TalkingHead:
         """The model as its first phase begins, fitted to what drives it."""
-        model = TalkingHead(shape_model(self.method, self.dataset, self.config, self.amounts), self.method).to(self.device)
+        model = TalkingHead(shape_model(self.method, self.dataset, self.config, self.amounts, body), self.method)
+        model = model.to(self.device)
         model.occupancy.restrict(head_hull(self.dataset, pictures, model.occupancy.centres(), RenderSettings().aabb))
         model.head.contract.start(conditions.windows[: len(self.dataset.train)])
         return model

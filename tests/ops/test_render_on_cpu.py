@@ -157,7 +157,9 @@ def compare_pictures(net: HeadNetworks, count: int) -> None:
 
 
 class TestTorso:
-    @pytest.mark.parametrize("follow", [None, Follow(4.0, 0.3, -0.2)])
+    @pytest.mark.parametrize(
+        "follow", [None, Follow(4.0, 0.3, -0.2), Follow(4.0, 0.3, -0.2, (0.4, 0.1, -0.2, 0.9), (0.3, -0.5))]
+    )
     @pytest.mark.parametrize("count", [0, 1, 63, 1000])
     def test_blends_equal_the_composition(self, count: int, follow: Follow | None) -> None:
         rng = torch.Generator().manual_seed(count)

@@ -11,7 +11,7 @@ from torch import Tensor
 from r2talker.ops.freq_encode.op import freq_encode
 from r2talker.ops.grid_encode.compiled import encode_points, layout_levels
 from r2talker.ops.jit import SAMPLES, compiled, dense, layer
-from r2talker.ops.render_torso.follow import neck_shift
+from r2talker.ops.render_torso.follow import beside_body, usual_stance
 from r2talker.ops.render_torso.networks import TorsoNetworks
 from r2talker.ops.render_torso.reference import POSE_OCTAVES, POSITION_OCTAVES
 from r2talker.ops.threads import share_out
@@ -40,7 +40,7 @@ def blend(
     matrices = tuple(values.detach().contiguous().numpy() for values in rows)
     grid = (net.table.detach().contiguous().numpy(), layout_levels(net.layout), (0,) * net.layout.channels)
     if net.follow is not None:
-        coords = coords - neck_shift(pose, net.follow)
+        coords = beside_body(coords, usual_stance(pose, net.follow), net.follow)
     points, under, out = coords.contiguous().numpy(), plate.contiguous().numpy(), torch.empty_like(plate)
     shrink, over = np.float32(net.shrink), out.numpy()
     share_out(lambda a, b: _blend(points, shrink, grid, matrices, under, over, a, b), len(points), grain=_GRAIN)

@@ -85,11 +85,12 @@ class TorsoPainter:
             return
         # Nothing is followed: a scale of 0 shifts by 0.
         follow = self.net.follow or Follow(0.0, 0.0, 0.0)
+        numbers = [follow.scale, follow.row, follow.column, *follow.gain, *follow.lean]
         launch(
             "fold_torso",
             frames,
             256,
-            [self.weights, self.pointers, views, individual, follow.scale, follow.row, follow.column],
+            [self.weights, self.pointers, views, individual, *numbers],
             buffers=self.matrices,
         )
         blocks = min(-(-self.multiprocessors * BLOCKS // frames), -(-len(self.covered) // (32 * WARPS)))

@@ -1,4 +1,5 @@
-"""Where the neck stands in the picture: a torso that follows it is looked up beside it, not beside the picture's corners."""
+"""Where the body stands in the picture, as far as the neck tells: a torso that follows it is looked up beside it, not beside the
+picture's corners."""
 
 from dataclasses import dataclass
 
@@ -13,14 +14,18 @@ the head's middle plane it is near the one that fits tracked torsos of two clips
 
 @dataclass(frozen=True)
 class Follow:
-    """The neck's place in the picture less its usual one, in background coordinates (upstream.md 2.5).
+    """What a torso does when the neck moves, in background coordinates (upstream.md 2.5).
 
-    scale: coordinates per tangent of the angle to the optical axis, 2 focal / side. row, column: the usual place.
+    scale: coordinates per tangent of the angle to the optical axis, 2 focal / side. row, column: the neck's usual place, about which the
+    torso leans. gain: its shift per shift of the neck, [[row by row, row by column], [column by row, column by column]] in one row; heads
+    nod more than bodies go along. lean: its angle in radians, from down to right, per shift of the neck by rows and by columns.
     """
 
     scale: float
     row: float
     column: float
+    gain: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
+    lean: tuple[float, float] = (0.0, 0.0)
 
 
 def neck_tangents(pose: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 2"]:
@@ -38,3 +43,19 @@ def neck_shift(pose: Float[Tensor, "*batch 6"], follow: Follow) -> Float[Tensor,
     """By how much the neck is off its usual place, (row, column)."""
     down, right = neck_tangents(pose).unbind(-1)
     return torch.stack([follow.scale * down - follow.row, follow.scale * right - follow.column], dim=-1)
+
+
+def usual_stance(pose: Float[Tensor, "*batch 6"], follow: Follow) -> Float[Tensor, "*batch 3"]:
+    """Where the body stands at a pose: how far off its usual place (row, column), and how far it leans (radians)."""
+    row, column = neck_shift(pose, follow).unbind(-1)
+    a, b, c, d = follow.gain
+    down, right = follow.lean
+    return torch.stack([a * row + b * column, c * row + d * column, down * row + right * column], dim=-1)
+
+
+def beside_body(xy: Float[Tensor, "points 2"], stance: Float[Tensor, "3"], follow: Follow) -> Float[Tensor, "points 2"]:
+    """Background coordinates as a body that stands so would have them where it usually stands."""
+    row, column, angle = stance.unbind(-1)
+    down, right = xy[:, 0] - row - follow.row, xy[:, 1] - column - follow.column
+    a, b = angle.cos(), angle.sin()
+    return torch.stack([a * down + b * right + follow.row, a * right - b * down + follow.column], dim=-1)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from r2talker.ops.freq_encode.op import freq_encode
 from r2talker.ops.grid_encode.op import grid_encode
-from r2talker.ops.render_torso.follow import neck_shift
+from r2talker.ops.render_torso.follow import beside_body, usual_stance
 from r2talker.ops.render_torso.networks import TorsoNetworks
 
 POSITION_OCTAVES, POSE_OCTAVES = 10, 4
@@ -20,7 +20,7 @@ def blend(
     plate: Float[Tensor, "points 3"],
 ) -> Float[Tensor, "points 3"]:
     """The torso over `plate` at picture coordinates (row, column) in [-1, 1]."""
-    x = (coords if net.follow is None else coords - neck_shift(pose, net.follow)) * net.shrink
+    x = (coords if net.follow is None else beside_body(coords, usual_stance(pose, net.follow), net.follow)) * net.shrink
     constant = torch.cat([freq_encode(pose[None], POSE_OCTAVES), individual[None]], dim=1).expand(len(x), -1)
     h = torch.cat([freq_encode(x, POSITION_OCTAVES), constant], dim=1)
     hidden = torch.relu(torch.relu(h @ net.deform_first.T) @ net.deform_second.T)

@@ -22,7 +22,7 @@ struct TorsoWeights {
   uint2 deform_out[4 * 32];
   uint2 color_out[2 * 32];
   float deform_bias[64], color_bias[32];
-  float shift[4];  // of rows and columns; two are unused
+  float beside[4];  // cosine and sine of the body's angle, then what they are added to for rows and for columns
 };
 
 struct TorsoMatrices {
@@ -64,13 +64,20 @@ __device__ inline float neck_tangent(const View& view, int axis) {
   return seen[1 - axis] / fmaxf(seen[2], 1e-3f);
 }
 
-// scale, row, column: see `Follow`.
+// scale ... lean_column: see `Follow`, whose gain is g.
 extern "C" __global__ void fold_torso(TorsoWeights* out, const TorsoMatrices* matrices, const View* views, const float* individual,
-                                      float scale, float row, float column) {
+                                      float scale, float row, float column, float g00, float g01, float g10, float g11, float lean_row,
+                                      float lean_column) {
   __shared__ float constant[POSE_WIDTH + INDIVIDUAL];
   const TorsoMatrices m = *matrices;
   TorsoWeights& w = out[blockIdx.x];
-  if (threadIdx.x < 4) w.shift[threadIdx.x] = threadIdx.x > 1 ? 0.f : scale * neck_tangent(views[blockIdx.x], threadIdx.x) - (threadIdx.x ? column : row);
+  if (threadIdx.x == 0) {
+    float down = scale * neck_tangent(views[blockIdx.x], 0) - row, right = scale * neck_tangent(views[blockIdx.x], 1) - column;
+    float angle = lean_row * down + lean_column * right, c = cosf(angle), s = sinf(angle);
+    float place_row = row + g00 * down + g01 * right, place_column = column + g10 * down + g11 * right;
+    w.beside[0] = c, w.beside[1] = s;
+    w.beside[2] = row - c * place_row - s * place_column, w.beside[3] = column - c * place_column + s * place_row;
+  }
   for (int i = threadIdx.x; i < POSE_WIDTH + INDIVIDUAL; i += blockDim.x) {
     if (i >= POSE_WIDTH) {
       constant[i] = individual[i - POSE_WIDTH];
@@ -143,8 +150,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 3) blend_torso(
   for (int tile = blockIdx.x * WARPS + threadIdx.x / 32; tile < tiles; tile += gridDim.x * WARPS) {
     int index = tile * 32 + lane;
     u32 pixel = covered[index < count ? index : count - 1];
-    float x = shrink * ((float)(pixel / width) * 2.f / fmaxf(1.f, height - 1.f) - 1.f - s.shift[0]);
-    float y = shrink * ((float)(pixel % width) * 2.f / fmaxf(1.f, width - 1.f) - 1.f - s.shift[1]);
+    float down = (float)(pixel / width) * 2.f / fmaxf(1.f, height - 1.f) - 1.f, right = (float)(pixel % width) * 2.f / fmaxf(1.f, width - 1.f) - 1.f;
+    float x = shrink * (s.beside[0] * down + s.beside[1] * right + s.beside[2]), y = shrink * (s.beside[0] * right - s.beside[1] * down + s.beside[3]);
     u32 inputs[2][GRID_STEPS + POSITION_STEPS][4], waves[2][POSITION_STEPS][4], hidden[2][4][4];
     encode_waves(waves, x, y, lane);
     float c[2][8][4], shift[2][4] = {};

@@ -19,7 +19,7 @@ from tests.tolerances import assert_close
 HEIGHT, WIDTH = 40, 33
 
 
-@pytest.mark.parametrize("follow", [None, Follow(4.0, 0.3, -0.2)])
+@pytest.mark.parametrize("follow", [None, Follow(4.0, 0.3, -0.2), Follow(4.0, 0.3, -0.2, (0.4, 0.1, -0.2, 0.9), (0.3, -0.5))])
 def test_covered_pixels_are_blended_and_the_others_left(backend: Backend, follow: Follow | None) -> None:
     device = backend.device
     model = copy.deepcopy(golden_model("r2talker")).to(device)
