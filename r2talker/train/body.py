@@ -141,7 +141,9 @@ class _Laid:
         weighted = slopes * weight.flatten(1)[:, None]
         prior = PRIOR * mean[2].numel()
         normal = weighted @ slopes.transpose(1, 2) + prior * torch.eye(3, device=slopes.device)
-        return torch.linalg.solve(normal, (weighted * error.flatten(1)[:, None]).sum(-1) - prior * offsets)
+        right_side = (weighted * error.flatten(1)[:, None]).sum(-1) - prior * offsets
+        # On the CPU: a GPU would first load a library for these few numbers.
+        return torch.linalg.solve(normal.cpu(), right_side.cpu()).to(offsets.device)
 
     def _beside(self, some: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures as the body sees them [some, 2, side, side], and which of their pixels they have [some, 1, side, side]."""
