@@ -49,7 +49,8 @@ class TrainConfig:
     quality: Literal["draft", "standard", "high"] = "standard"
     """Preset for what is left open below: draft for a first look, standard, high where time does not matter (docs/training.md)."""
     time: str | None = None
-    """Train for so long, such as 90s, 5m, 2m30s or 1h, instead of a number of steps: all schedules end when the time does."""
+    """Train for so long, such as 90s, 5m, 2m30s or 1h, instead of a number of steps: all schedules end when the time does. On a GPU
+    no phase takes more steps than the quality has, so that much time is not used up."""
     train_size: int | None = None
     """Side of the training pictures in pixels; by default that of the dataset, for a draft at most 128 on a CPU and 256 on a GPU."""
     head_steps: int | None = None

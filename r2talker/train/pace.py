@@ -26,11 +26,11 @@ class Pace:
     """Fits the steps of a phase to the clock, so that its last one ends when the stopwatch shows `end` seconds.
 
     Steps get faster or slower as a head takes shape, so the steps that are left are counted anew again and again, at the
-    speed of the later half of the phase so far.
+    speed of the later half of the phase so far. most: steps that the phase has at most, however much time is left.
     """
 
-    def __init__(self, stopwatch: Stopwatch, end: float) -> None:
-        self.stopwatch, self.end = stopwatch, end
+    def __init__(self, stopwatch: Stopwatch, end: float, most: int | None = None) -> None:
+        self.stopwatch, self.end, self.most = stopwatch, end, most
         self._marks: deque[tuple[float, int]] = deque()
         self._begun: float | None = None
 
@@ -53,7 +53,8 @@ class Pace:
         then, before = self._marks[0]
         if done == before or now <= then:
             return None
-        return done + round((self.end - now) * (done - before) / (now - then))
+        steps = done + round((self.end - now) * (done - before) / (now - then))
+        return steps if self.most is None else min(steps, max(self.most, done))
 
 
 def phase_ends(shares: list[float], begin: float, end: float) -> list[float]:

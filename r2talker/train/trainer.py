@@ -177,7 +177,12 @@ class Trainer:
         shares, begin = [entry.share for entry in entries], run.diary.history.generator
         ends = None if end is None else phase_ends(shares, begin, end)
         for number, here in self._left(entries, position):
-            run_phase(entries[number].phase, run, here, None if ends is None else Pace(self.stopwatch, ends[number]))
+            phase, pace = entries[number].phase, None
+            if ends is not None:
+                # A GPU takes the steps of its quality in less than a minute; with more of them avatars only get worse.
+                most = phase.steps if self.device.type == "cuda" else None
+                pace = Pace(self.stopwatch, ends[number], most)
+            run_phase(phase, run, here, pace)
 
     def _closing(self, showing: Showing) -> float:
         """Seconds that a time budget keeps for what follows the last step; pictures take as long as one takes now."""

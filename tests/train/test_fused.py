@@ -91,7 +91,7 @@ def test_a_run_may_be_planned_anew(engine: Callable[[str], FusedEngine], scene: 
 
 
 def test_an_avatar_is_trained_to_the_clock(data: Dataset, tmp_path: Path) -> None:
-    config = TrainConfig(time="20s", rays=4096, device="cuda")
+    config = TrainConfig(time="20s", quality="high", rays=4096, device="cuda")
     report = train_avatar("radnerf", data.folder.root, tmp_path / "a.avatar", config, MOTION)
     assert 18 < report.seconds < 21.5
     history = json.loads((tmp_path / "a.avatar" / "training" / "history.json").read_text())

@@ -79,6 +79,24 @@ def test_a_phase_without_time_takes_one_step() -> None:
     assert machine.work(Pace(Stopwatch(100.0, machine.now), BUDGET), 6000) == 1
 
 
+def test_a_phase_with_time_to_spare_ends_at_its_steps() -> None:
+    machine = Machine(SPEEDS["a GPU"], reads=200)
+    begun = machine.time
+    assert machine.work(Pace(Stopwatch(now=machine.now), BUDGET, most=12000), 12000) == 12000
+    assert machine.time - begun == pytest.approx(12000 * 0.0009)
+    assert machine.shares == pytest.approx([step / 12000 for step in range(12000)])
+    slow = Machine(SPEEDS["even"])
+    assert slow.work(Pace(Stopwatch(now=slow.now), BUDGET, most=12000), 12000) == pytest.approx(BUDGET / 0.05, rel=0.02)
+    # A run that has gone further already does not go back.
+    late = Machine(SPEEDS["even"])
+    assert Pace(Stopwatch(now=late.now), BUDGET, most=10).foresee(20) is None
+    late.time += 1
+    pace = Pace(Stopwatch(now=late.now), BUDGET, most=10)
+    pace.foresee(20)
+    late.time += 1
+    assert pace.foresee(40) == 40
+
+
 def test_phases_share_the_time() -> None:
     assert phase_ends([4, 1], 10, 60) == [50, 60]
     assert phase_ends([1, 1, 2], 0, 8) == [2, 4, 8]
