@@ -88,6 +88,23 @@ def find_residual(seen: Sightings, state: Bundle) -> Float[np.ndarray, "frames p
     return camera[..., :2] / -camera[..., 2:] - seen.points
 
 
+def forgive_nods(seen: Sightings, state: Bundle) -> Sightings:
+    """The first points of `state` as they were seen, but for the nodding about their middle, which is taken from `state`.
+
+    A mesh net sees where a face is, its turning, its tilt and its size, but half of the nodding.
+    """
+    shape = state.shape[: seen.points.shape[1]]
+    turned = shape @ state.rotation.transpose(0, 2, 1)
+    inverse = -1 / (turned[..., 2] + state.translation[:, None, 2])
+    middle = turned - turned.mean(1, keepdims=True)
+    projected = (turned[..., :2] + state.translation[:, None, :2]) * inverse[..., None]
+    nod = np.stack([projected[..., 0] * middle[..., 1], projected[..., 1] * middle[..., 1] - middle[..., 2]], -1)
+    nod *= inverse[..., None]
+    nod -= nod.mean(1, keepdims=True)
+    angle = ((projected - seen.points) * nod).sum((1, 2)) / np.square(nod).sum((1, 2))
+    return Sightings(seen.points + angle[:, None, None] * nod, seen.precision, seen.weight)
+
+
 @dataclass(frozen=True)
 class _Equations:
     """Normal equations but for the block between poses and shape, which is made anew where it is needed: it alone grows with

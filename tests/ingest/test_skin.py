@@ -5,13 +5,17 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from r2talker.face.topology import BROWS, FACE_OVAL, LEFT_EYE, MESH_POINTS, NOSE_BASE, NOSE_TIP, RIGHT_EYE
+from r2talker.face.topology import BROWS, FACE_OVAL, LEFT_EYE, MESH_POINTS, NOSE_BASE, NOSE_TIP, RIGHT_EYE, RIGID
+from r2talker.ingest import tracking
 from r2talker.ingest.bundle import Bundle, Sightings, adjust_bundle
 from r2talker.ingest.skin import FaceCuts, find_skin, lay_surface, see_from_front
+from r2talker.ingest.tracking import fit_track, refine_track
 
 SIZE, FOCAL, DISTANCE, FRAMES = 256, 600.0, 0.9, 24
 # Pixels: what comparison of fine texture reaches in clean pictures. Degrees: after two rounds, from 1.3 (0.25 measured).
 SKIN_PIXELS, POSE_DEGREES = 0.15, 0.3
+# The same for the whole refinement.
+TRACK_DEGREES = 0.4
 
 
 def bowl(points: np.ndarray) -> np.ndarray:
@@ -68,6 +72,14 @@ def cuts() -> FaceCuts:
     return make_cuts(make_shape(), make_poses(4.0))
 
 
+def make_mesh(poses: Bundle) -> np.ndarray:
+    """What a net says that sees these poses."""
+    camera = poses.shape @ poses.rotation.transpose(0, 2, 1) + poses.translation[:, None]
+    away = -camera[..., 2:]
+    depth = (away / away[:, list(RIGID)].mean(1, keepdims=True) - 1) * FOCAL
+    return np.concatenate([SIZE / 2 + FOCAL * camera[..., :2] / away * [1, -1], depth], -1)
+
+
 def project(places: np.ndarray, poses: Bundle) -> np.ndarray:
     camera = places @ poses.rotation.transpose(0, 2, 1) + poses.translation[:, None]
     return camera[..., :2] / -camera[..., 2:]
@@ -103,6 +115,27 @@ def test_poses_follow_the_skin(cuts: FaceCuts) -> None:
     assert np.rad2deg((apart * apart.mean().inv()).magnitude().mean()) < POSE_DEGREES
     away = np.linalg.norm(project(surface.places, poses) - seen.points, axis=-1)[seen.precision[..., 0, 0] > 0]
     assert np.median(away) * FOCAL < SKIN_PIXELS
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_track_nods_with_the_skin_and_not_with_a_mesh_that_halves_it(
+    cuts: FaceCuts, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a clip that repeats itself: the mesh's errors come again, and more of the same is no better evidence."""
+    monkeypatch.setattr(tracking, "_SEEMING_DEPTH", 1.0)
+    monkeypatch.setattr(tracking, "_TELLING_PICTURES", FRAMES)
+    order = np.concatenate([np.arange(FRAMES), np.arange(FRAMES)[::-1]] * times)[: FRAMES * times]
+    cuts = FaceCuts(cuts.pictures[order], cuts.corner[order], cuts.size, cuts.focal)
+    mesh, confidence = make_mesh(make_poses(2.0))[order], np.ones(len(order))
+    rough, _ = fit_track(mesh, confidence, SIZE, FOCAL)
+    refined = refine_track(rough, mesh, confidence, cuts, SIZE, FOCAL).track
+    true = Rotation.from_matrix(make_poses(4.0).rotation[order])
+    errors = []
+    for track in (rough, refined):
+        apart = Rotation.from_matrix(track.rotation).inv() * true
+        errors.append(np.rad2deg((apart * apart.mean().inv()).magnitude().mean()))
+    assert errors[0] > 1
+    assert errors[1] < TRACK_DEGREES
 
 
 def test_pictures_without_a_face_say_nothing(cuts: FaceCuts) -> None:
