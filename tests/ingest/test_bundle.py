@@ -48,7 +48,8 @@ def make_scene(frames: int = 120, noise: float = 0.0, outliers: int = 0, aside: 
     time = np.arange(frames) / 25
     angles = np.column_stack([8 * np.sin(2.1 * time), 10 * np.sin(1.3 * time + 1), 4 * np.sin(1.7 * time)])
     rotation = Rotation.from_euler("XYZ", angles, degrees=True)
-    translation = np.column_stack([0.02 * np.sin(time) + aside * np.sin(1.1 * time), 0.01 * np.cos(1.5 * time), -0.85 + 0.02 * np.sin(0.8 * time)])
+    across = 0.02 * np.sin(time) + aside * np.sin(1.1 * time)
+    translation = np.column_stack([across, 0.01 * np.cos(1.5 * time), -0.85 + 0.02 * np.sin(0.8 * time)])
     opening = 0.008 * np.clip(np.sin(11 * time), 0, None)
     points = np.tile(shape, (frames, 1, 1))
     # The jaw's hinge is the origin: what goes down goes back.
@@ -145,10 +146,14 @@ def test_nods_of_a_mesh_are_forgiven_and_nothing_else() -> None:
     scene = make_scene()
     true = Bundle(align_meshes(scene.mesh, SIZE, FOCAL).shape, scene.rotation.as_matrix(), scene.translation)
     camera = true.shape @ true.rotation.transpose(0, 2, 1) + true.translation[:, None]
-    seen = Sightings(camera[..., :2] / -camera[..., 2:], np.tile(np.eye(2) * 1e7, (*camera.shape[:2], 1, 1)), np.ones(len(true.shape)))
+    seen = Sightings(
+        camera[..., :2] / -camera[..., 2:], np.tile(np.eye(2) * 1e7, (*camera.shape[:2], 1, 1)), np.ones(len(true.shape))
+    )
     for axis, kept in ((0, 0.2), (1, 0.9), (2, 0.9)):
         middle = camera.mean(1)
         turn = Rotation.from_rotvec(np.deg2rad(1.0) * np.eye(3)[axis]).as_matrix()
         turned = Bundle(true.shape, turn @ true.rotation, (true.translation - middle) @ turn.T + middle)
-        before, after = (np.square(find_residual(points, turned)).mean() ** 0.5 for points in (seen, forgive_nods(seen, turned)))
+        before, after = (
+            np.square(find_residual(points, turned)).mean() ** 0.5 for points in (seen, forgive_nods(seen, turned))
+        )
         assert (after < kept * before) == (axis == 0)
