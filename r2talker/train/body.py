@@ -89,7 +89,8 @@ def lay_together(
             mean = laid.mean(offsets)
             for some in torch.arange(len(torso), device=torso.device).split(CHUNK):
                 offsets[some] += laid.improvement(some, offsets[some], mean)
-            offsets -= offsets.median(0).values
+            # On the CPU, where it is deterministic.
+            offsets -= offsets.cpu().median(0).values.to(offsets.device)
     return offsets
 
 
