@@ -1,6 +1,6 @@
 """The head: density and colour in the canonical space, conditioned by one frame's code."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,10 @@ SH_WIDTH = 16
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Shapes of the head network (upstream.md 4.3). codes: rows of individual codes, one per training picture."""
+    """Shapes of the head network (upstream.md 4.3). codes: rows of individual codes, one per training picture.
+
+    usual_eye: percent of the picture, taken off eye values before they enter; 0 in imported avatars and those of the reference's rules.
+    """
 
     position_grid: GridLayout
     geometry: int = 64
@@ -27,6 +30,7 @@ class HeadConfig:
     eye: bool = True
     codes: int = 10000
     code_width: int = 4
+    usual_eye: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,17 +79,22 @@ class Head(nn.Module):
         return self.conditioning  # type: ignore[return-value]
 
     @torch.no_grad()
-    def take_eye_unit(self, unit: float) -> None:
-        """Let the networks, trained on eye values in units of `unit`, take percent of the picture."""
+    def take_eye_unit(self, unit: float, usual: float) -> None:
+        """Let the networks, trained on eye values less `usual` in units of `unit`, take percent of the picture."""
         if self.config.eye:
             self.sigma_net.layers[0].weight[:, -1] /= unit  # type: ignore[index,operator]
+            self.config = replace(self.config, usual_eye=usual)
+
+    def eye_input(self, eye: Float[Tensor, "*frames"]) -> Float[Tensor, "*frames"]:
+        """What of eye values enters the networks."""
+        return eye - self.config.usual_eye
 
     def density(self, positions: Float[Tensor, "samples 3"], frame: FrameCode) -> Density:
         """Density and geometry features at points of NGP space."""
         conditioned = self.contract.condition(self.position_grid(positions), frame.condition)
         features = conditioned.features
         if self.config.eye:
-            features = torch.cat([features, frame.eye.to(features).expand(len(features), 1)], dim=-1)
+            features = torch.cat([features, self.eye_input(frame.eye).to(features).expand(len(features), 1)], dim=-1)
         h = self.sigma_net(features, conditioned.film)
         return Density(trunc_exp(h[:, 0]), h[:, 1:], conditioned.ambient)
 
@@ -109,6 +118,6 @@ class Head(nn.Module):
             tuple(layer.weight for layer in self.sigma_net.layers),  # type: ignore[arg-type]
             tuple(layer.weight for layer in self.color_net.layers),  # type: ignore[arg-type]
             frame.individual,
-            eye=frame.eye if self.config.eye else None,
+            eye=self.eye_input(frame.eye) if self.config.eye else None,
             film=None if film is None else torch.stack([film.shift, film.scale], dim=1),
         )

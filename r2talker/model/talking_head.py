@@ -1,6 +1,6 @@
 """Head, torso and their occupancy grids as one module: the state that training leaves and rendering loads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -43,6 +43,11 @@ class TalkingHead(nn.Module):
     def drives_landmarks(self) -> bool:
         """Whether landmarks (rather than audio features) move the face."""
         return self.method.drive.kind == "landmarks"
+
+    def take_eye_unit(self, unit: float, usual: float) -> None:
+        """See `Head.take_eye_unit`."""
+        self.head.take_eye_unit(unit, usual)
+        self.config = replace(self.config, head=self.head.config)
 
     def head_groups(self, grid_rate: float, net_rate: float) -> list[ParameterGroup]:
         """Grids at `grid_rate`, networks at `net_rate` times the method's factor (upstream.md 4.7)."""

@@ -63,7 +63,7 @@ class FusedDrawing:
     ) -> UInt8[Tensor, "frames height width 3"]:
         """Pictures in the ring's buffer number `turn`."""
         count = len(codes)
-        self.codes[:count], self.eye[:count] = codes, eye
+        self.codes[:count], self.eye[:count] = codes, self.model.head.eye_input(eye)
         self.views[:count, :12] = c2w[:, :3].reshape(-1, 12)
         graph = self._graphs.get((turn, count))
         if graph is None:

@@ -14,7 +14,6 @@ from r2talker.ops.composite.op import RayState, accumulate, composite
 from r2talker.ops.march_rays.op import march_rays
 from r2talker.ops.ray_aabb.op import NearFar, intersect_aabb
 from r2talker.ops.render_head.fold import fits
-from r2talker.ops.render_head.networks import HeadNetworks
 from r2talker.ops.render_head.reference import Marching
 from r2talker.render.config import RenderSettings
 from r2talker.render.networks import networks
@@ -88,7 +87,7 @@ def render_rays(
     """
     # Tests render fields that are no networks.
     if impl == "compiled" or (impl == "auto" and isinstance(head, Head) and fits(networks(head))):
-        return _render_compiled(networks(head), occupancy, rays, frame, background, settings)
+        return _render_compiled(head, occupancy, rays, frame, background, settings)
     bounds = intersect_aabb(rays.origins, rays.directions, settings.aabb, min_near=settings.min_near)
     samples = _march(occupancy, rays, bounds, settings, None, extra=_extra(settings))
     total = len(rays.origins)
@@ -135,7 +134,7 @@ def marching_rules(settings: RenderSettings, *, extra: int = 0) -> Marching:
 
 
 def _render_compiled(
-    net: HeadNetworks,
+    head: Head,
     occupancy: OccupancyGrid,
     rays: Rays,
     frame: FrameCode,
@@ -144,7 +143,7 @@ def _render_compiled(
 ) -> TracedRays:
     from r2talker.ops.render_head import compiled
 
-    codes = (frame.condition, frame.eye, frame.individual)
+    net, codes = networks(head), (frame.condition, head.eye_input(frame.eye), frame.individual)
     extra = _extra(settings)
     picture = compiled.render(net, occupancy.bitfield, rays, marching_rules(settings, extra=extra), background, *codes)
     rgb, opacity, depth = picture.rgb, picture.opacity, picture.depth

@@ -18,14 +18,16 @@ FEATURE = "mel"
 
 @dataclass(frozen=True)
 class Conditions:
-    """Of every frame of a dataset: windows [F, W, ...] and eye values [F]. eye_unit: percent of the picture that an eye value of 1 is."""
+    """Of every frame of a dataset: windows [F, W, ...] and eye values [F]. eye_unit, eye_rest: percent of the picture
+    that eye values of 1 and 0 are further apart, and that one of 0 is."""
 
     windows: Float[Tensor, "frames window *shape"]
     eye: Float[Tensor, " frames"]
     eye_unit: float = 1.0
+    eye_rest: float = 0.0
 
     def to(self, device: torch.device) -> "Conditions":
-        return Conditions(self.windows.to(device), self.eye.to(device), self.eye_unit)
+        return Conditions(self.windows.to(device), self.eye.to(device), self.eye_unit, self.eye_rest)
 
 
 def window_edge(rules: Literal["own", "reference"]) -> WindowEdge:
@@ -33,13 +35,15 @@ def window_edge(rules: Literal["own", "reference"]) -> WindowEdge:
     return UPSTREAM.window_edge if rules == "reference" else OURS.window_edge
 
 
-def read_conditions(dataset: Dataset, drive: DriveSpec, edge: WindowEdge) -> Conditions:
+def read_conditions(dataset: Dataset, drive: DriveSpec, edge: WindowEdge, *, from_usual: bool) -> Conditions:
     """Windows of the landmarks or the sound, and eye values in units of the usual opening of the training frames.
 
     In percent of the picture open and closed eyes differ by 0.2, which a network takes long to notice.
+    from_usual: they count from that opening, so that open eyes enter a network as nothing.
     Raises R2TalkerError for a dataset without sound where sound is to drive.
     """
     windows = window_conditions(clip_sequence(dataset, drive, FEATURE), drive, dataset.info.statistics, edge=edge)
     usual = float(dataset.eye[: len(dataset.train)].median())
     unit = usual if usual > 0 else 1.0
-    return Conditions(windows, dataset.eye / unit, unit)
+    rest = unit if from_usual else 0.0
+    return Conditions(windows, (dataset.eye - rest) / unit, unit, rest)

@@ -23,6 +23,7 @@ from r2talker.train.exposure import START_SHARE
 from r2talker.train.fused_head import FusedHead, HeadSchedule, fused_trains
 from r2talker.train.lessons import HEAD, NO_LESSONS, Lessons, SeenRays, note_errors, note_exposure
 from r2talker.train.levels import landmark_grids, let_levels_in
+from r2talker.train.lids import SAMPLING, frame_of_lids, lid_rays
 from r2talker.train.losses import PatchLoss, binary_entropy, patch_loss, squared_error
 from r2talker.train.parallel import ALONE, SEED_STRIDE, Team
 from r2talker.train.phase import StepLoss, Stepper
@@ -42,8 +43,8 @@ class HeadPhase:
 
     rays: per step, shared by its `frames_per_step` frames, which the processes of `team` share. patches: rays fill square patches,
     which are judged as such; the `lips` phase. net_rate: of the networks at the start; rate: factor on all learning rates. sampling:
-    where rays go. again: the head has been trained before. recombine: some frames are there for their eyes only (`recombine.py`). lessons:
-    what outlives the phase beside the model.
+    where rays go. again: the head has been trained before. recombine: some frames are there for their eyes only (`recombine.py`).
+    lids: some rays look at the eyes of a second frame (`lids.py`). lessons: what outlives the phase beside the model.
     """
 
     model: TalkingHead
@@ -61,6 +62,7 @@ class HeadPhase:
     sampling: SamplingConfig
     net_rate: float
     recombine: bool
+    lids: bool = False
     again: bool = False
     patches: PatchLoss | None = None
     rate: float = 1.0
@@ -70,7 +72,7 @@ class HeadPhase:
     name: str = "head"
 
     def __post_init__(self) -> None:
-        self.openings = classes_of_openings(self.conditions.eye, self.dataset.kept) if self.recombine else []
+        self.openings = classes_of_openings(self.conditions.eye, self.dataset.kept) if self.recombine or self.lids else []
 
     @property
     def device(self) -> torch.device:
@@ -129,7 +131,8 @@ class HeadPhase:
         generator = step_generator(self.config.seed, turn, self.device)
         role = role_of(turn, self.recombine)
         frame, size = self._frame(turn, role), self.pictures.size
-        pixels = self._draw(frame, sampling_of(role, self.sampling), generator)
+        lids = lid_rays(turn, self.rays_per_frame) if self.lids else 0
+        pixels = self._draw(frame, sampling_of(role, self.sampling), self.rays_per_frame - lids, generator)
         rays = generate_rays(self.dataset.camera(frame, size), pixels)
         truth, behind = self._colours(frame, pixels)
         noise = torch.rand(len(pixels), generator=generator, device=self.device)
@@ -146,7 +149,20 @@ class HeadPhase:
         ambient = torch.mean(traced.ambient * outside)
         done = turn // self.frames_per_step / self.steps
         total = asked + self.config.entropy * entropy + self.config.ambient * done * ambient
+        if lids:
+            total = torch.lerp(total, self._lids_loss(turn, lids, generator), lids / self.rays_per_frame)
         return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "entropy": entropy})
+
+    def _lids_loss(self, turn: int, count: int, generator: torch.Generator) -> Float[Tensor, ""]:
+        """The loss of `count` rays that look at the eyes of a turn's second frame."""
+        frame, size = frame_of_lids(self.openings, self.config.seed, turn), self.pictures.size
+        pixels = sample_pixels(self.regions[frame], size, count, SAMPLING, generator)
+        truth, behind = self._colours(frame, pixels)
+        code, head = self._code(frame, "face", generator), self.arithmetic.head(self.model.head)
+        rays = generate_rays(self.dataset.camera(frame, size), pixels)
+        noise = torch.rand(count, generator=generator, device=self.device)
+        traced = trace_rays(head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
+        return squared_error(traced.rgb, truth) + self.config.entropy * binary_entropy(traced.opacity)
 
     def _frame(self, turn: int, role: Role) -> int:
         """The frame of a turn, counted over the frames of all steps."""
@@ -162,17 +178,17 @@ class HeadPhase:
             driving = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
         return self.frame_code(frame, self._noisy(self.conditions.windows[driving], generator), frame)
 
-    def _draw(self, frame: int, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
+    def _draw(self, frame: int, sampling: SamplingConfig, rays: int, generator: torch.Generator) -> Tensor:
         """The pixels of a step."""
         regions, size = self.regions[frame], self.pictures.size
         if self.patches is None:
-            hard = self._hard_rays(sampling)
-            pixels = sample_pixels(regions, size, self.rays_per_frame, sampling, generator, elsewhere=hard)
+            hard = self._hard_rays(sampling, rays)
+            pixels = sample_pixels(regions, size, rays, sampling, generator, elsewhere=hard)
             if self.lessons.hard is None or not hard:
                 return pixels
             drawn = self.lessons.hard.draw(self.rectangles[frame, HEAD][None], hard, size, generator)[0]
             return torch.cat([pixels, drawn])
-        count = max(1, self.rays_per_frame // self.patches.side**2)
+        count = max(1, rays // self.patches.side**2)
         return sample_patches(regions, size, count, self.patches.side, sampling, generator)
 
     def _colours(self, frame: int, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,9 +224,9 @@ class HeadPhase:
         traced = render_rays(model.head, model.occupancy, rays, code, behind, self.settings)
         note_exposure(exposure, self._seen(frame, pixels, truth, traced))
 
-    def _hard_rays(self, sampling: SamplingConfig) -> int:
+    def _hard_rays(self, sampling: SamplingConfig, rays: int) -> int:
         """Of a frame's rays."""
-        return 0 if self.lessons.hard is None else int(self.rays_per_frame * sampling.hard)
+        return 0 if self.lessons.hard is None else int(rays * sampling.hard)
 
     def _fused(self) -> FusedHead:
         config, frames = self.config, len(self.dataset.train)
@@ -222,7 +238,7 @@ class HeadPhase:
             config.landmark_noise if self.model.drives_landmarks else 0.0,
             config.warmup,
             self.patches,
-            self._hard_rays(self.sampling),
+            self._hard_rays(self.sampling, self.rays_per_frame),
         )
         side = 0 if self.patches is None else self.patches.side
         # Kernels count the rays of their own frames, so every process draws by a seed of its own.

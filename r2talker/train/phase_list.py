@@ -78,7 +78,7 @@ class PhaseList:
             self.model, dataset, self.pictures, self.conditions, regions, RenderSettings(), config,
             steps=amounts.head_steps, rays=amounts.rays, frames_per_step=frames,
             occupancy_cells=amounts.occupancy_cells, order=rehearsal(dataset), sampling=config.sampling,
-            net_rate=amounts.net_rate, recombine=amounts.recombine, lessons=self.lessons, arithmetic=arithmetic, team=self.team,
+            net_rate=amounts.net_rate, recombine=amounts.recombine, lids=amounts.lids, lessons=self.lessons, arithmetic=arithmetic, team=self.team,
         )  # fmt: skip
 
     def _with_cameras(self, head: HeadPhase) -> list[Entry]:
@@ -105,6 +105,7 @@ class PhaseList:
             head,
             name="lips",
             again=True,
+            lids=False,
             steps=self.amounts.lips_steps,
             sampling=LIPS_SAMPLING,
             patches=PatchLoss(config.patch, config.structure, config.edges, config.perception, self._perception()),

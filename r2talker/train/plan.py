@@ -60,6 +60,7 @@ class Amounts:
     table: int
     camera_steps: int
     recombine: bool
+    lids: bool
 
 
 def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
@@ -67,6 +68,7 @@ def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
 
     R2TalkerError when the patches of the lips phase do not fit in the pictures.
     """
+    recombine = gpu if config.recombine is None else config.recombine
     preset = (GPU_PRESETS if gpu else CPU_PRESETS)[config.quality]
     amounts = Amounts(
         train_size=config.train_size or min(dataset_size, preset.most_size or dataset_size),
@@ -78,7 +80,9 @@ def settle(config: TrainConfig, dataset_size: int, *, gpu: bool) -> Amounts:
         net_rate=preset.net_rate if config.net_rate is None else config.net_rate,
         table=config.table or preset.table,
         camera_steps=config.camera_steps or 0,
-        recombine=gpu if config.recombine is None else config.recombine,
+        recombine=recombine,
+        # Kernels have no rays of a second frame in a step, and do not need them where eyes are recombined.
+        lids=not (gpu or recombine),
     )
     if amounts.lips_steps and config.patch > amounts.train_size:
         raise R2TalkerError(

@@ -95,12 +95,16 @@ class Trainer:
             return None
         showing = Showing(model, self.dataset, pictures, conditions)
         self._lead(phases, showing, position, history, lessons.tensors())
-        model.head.take_eye_unit(conditions.eye_unit)
+        model.take_eye_unit(conditions.eye_unit, conditions.eye_rest)
         edge, provenance = window_edge(self.config.rules), self._provenance(history)
         return make_avatar(model, None if motion is None else motion.model, self.dataset, pictures, edge, provenance)
 
     def _conditions(self) -> Conditions:
-        return read_conditions(self.dataset, self.method.drive, window_edge(self.config.rules)).to(self.device)
+        config = self.config
+        # With rays of their own lids are found sooner so; the reference has no place for it.
+        from_usual = self.amounts.lids and config.rules == "own"
+        edge = window_edge(config.rules)
+        return read_conditions(self.dataset, self.method.drive, edge, from_usual=from_usual).to(self.device)
 
     def _untrained(self, pictures: Pictures, conditions: Conditions, body: Body | None) -> TalkingHead:
         """The model as its first phase begins, fitted to what drives it."""

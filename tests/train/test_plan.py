@@ -24,6 +24,12 @@ def test_eyes_are_recombined_where_steps_are_many(gpu: bool) -> None:
     assert settle(TrainConfig(), 512, gpu=gpu).recombine == gpu
 
 
+def test_lids_have_rays_of_their_own_where_steps_are_few() -> None:
+    assert settle(TrainConfig(), 512, gpu=False).lids
+    assert not settle(TrainConfig(recombine=True), 512, gpu=False).lids
+    assert not any(settle(TrainConfig(recombine=recombine), 512, gpu=True).lids for recombine in (None, False, True))
+
+
 def test_pictures_are_not_blown_up() -> None:
     assert settle(TrainConfig(quality="draft"), 96, gpu=False).train_size == 96
     assert settle(TrainConfig(train_size=200, quality="draft"), 96, gpu=False).train_size == 200
@@ -37,7 +43,7 @@ def test_what_the_user_says_holds(quality: str, gpu: bool) -> None:
         "net_rate": 0.5, "table": 9, "camera_steps": 16, "recombine": not gpu,
     }  # fmt: skip
     assert settle(TrainConfig(quality=quality, lips_steps=0), 512, gpu=gpu).lips_steps == 0  # type: ignore[arg-type]
-    assert dataclasses.asdict(settle(TrainConfig(quality=quality, **said), 512, gpu=gpu)) == said  # type: ignore[arg-type]
+    assert dataclasses.asdict(settle(TrainConfig(quality=quality, **said), 512, gpu=gpu)) == {**said, "lids": False}  # type: ignore[arg-type]
 
 
 def test_patches_fit_in_the_pictures() -> None:
