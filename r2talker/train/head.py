@@ -136,8 +136,10 @@ class HeadPhase:
         rays = generate_rays(self.dataset.camera(frame, size), pixels)
         truth, behind = self._colours(frame, pixels)
         noise = torch.rand(len(pixels), generator=generator, device=self.device)
-        code, head = self._code(frame, role, generator), self.arithmetic.head(self.model.head)
-        traced = trace_rays(head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
+        # Codes of both frames at once: the networks that make them are large, and what they cost is reading their weights.
+        frames = [frame, frame_of_lids(self.openings, self.config.seed, turn)] if lids else [frame]
+        codes, head = self._codes(frames, role, generator), self.arithmetic.head(self.model.head)
+        traced = trace_rays(head, self.model.occupancy, rays, codes[0], behind, self.settings, noise=noise)
         if self.lessons.hard is not None:
             own = torch.full((1,), role == "face", device=self.device)
             note_errors(self.lessons.hard, self._seen(frame, pixels, truth, traced), own)
@@ -150,15 +152,14 @@ class HeadPhase:
         done = turn // self.frames_per_step / self.steps
         total = asked + self.config.entropy * entropy + self.config.ambient * done * ambient
         if lids:
-            total = torch.lerp(total, self._lids_loss(turn, lids, generator), lids / self.rays_per_frame)
+            total = torch.lerp(total, self._lids_loss(frames[1], codes[1], lids, generator), lids / self.rays_per_frame)
         return StepLoss(total, {"psnr": -10 * torch.log10(error.detach()), "entropy": entropy})
 
-    def _lids_loss(self, turn: int, count: int, generator: torch.Generator) -> Float[Tensor, ""]:
-        """The loss of `count` rays that look at the eyes of a turn's second frame."""
-        frame, size = frame_of_lids(self.openings, self.config.seed, turn), self.pictures.size
+    def _lids_loss(self, frame: int, code: FrameCode, count: int, generator: torch.Generator) -> Float[Tensor, ""]:
+        """The loss of `count` rays that look at the eyes of a frame."""
+        size, head = self.pictures.size, self.arithmetic.head(self.model.head)
         pixels = sample_pixels(self.regions[frame], size, count, SAMPLING, generator)
         truth, behind = self._colours(frame, pixels)
-        code, head = self._code(frame, "face", generator), self.arithmetic.head(self.model.head)
         rays = generate_rays(self.dataset.camera(frame, size), pixels)
         noise = torch.rand(count, generator=generator, device=self.device)
         traced = trace_rays(head, self.model.occupancy, rays, code, behind, self.settings, noise=noise)
@@ -171,12 +172,19 @@ class HeadPhase:
             return frame_for_eyes(self.openings, seed, turn // PERIOD)
         return self.order[frame_of_step(len(self.order), seed, turn)]
 
-    def _code(self, frame: int, role: Role, generator: torch.Generator) -> FrameCode:
-        """The code of a frame in its role, from noisy windows."""
-        driving = frame
+    def _codes(self, frames: list[int], role: Role, generator: torch.Generator) -> list[FrameCode]:
+        """The codes of frames in a role, from noisy windows."""
+        driving = frames
         if role == "eyes":
-            driving = int(torch.randint(0, len(self.dataset.train), (1,), generator=generator, device=self.device))
-        return self.frame_code(frame, self._noisy(self.conditions.windows[driving], generator), frame)
+            driving = torch.randint(
+                0, len(self.dataset.train), (len(frames),), generator=generator, device=self.device
+            ).tolist()
+        windows = torch.stack([self._noisy(self.conditions.windows[number], generator) for number in driving])
+        conditions, head = self.model.head.contract.encode(windows), self.model.head
+        return [
+            FrameCode(condition, self.conditions.eye[frame], head.individual_codes[frame])
+            for condition, frame in zip(conditions, frames, strict=True)
+        ]
 
     def _draw(self, frame: int, sampling: SamplingConfig, rays: int, generator: torch.Generator) -> Tensor:
         """The pixels of a step."""
