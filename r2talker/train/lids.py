@@ -1,7 +1,7 @@
 """Rays that look at the eyes of a second frame, so that they close where steps are few and small.
 
 A blink lasts four frames in a hundred and eyes take a twentieth of a frame's rays: of a short training on a CPU some thousand rays see a
-closed eye, and eyes stay open. So a third of the rays of every second frame goes to another one that is chosen by how far its eyes are
+closed eye, and eyes stay open. So a quarter of the rays of every second frame goes to another one that is chosen by how far its eyes are
 open, driven by its own landmarks and eye value. Most of them look at its eyes, the others see to it that nothing else changes with them.
 Nothing is recombined (`recombine.py`), which takes more steps than there are.
 """
@@ -11,11 +11,11 @@ from r2talker.train.recombine import frame_for_eyes
 
 PERIOD = 2
 """One frame in so many, counted over the frames of all steps, shares its rays with another's eyes."""
-SHARE = 1 / 3
+SHARE = 1 / 4
 """Of its rays."""
-SAMPLING = SamplingConfig(anywhere=0.0, lips=0.0, eyes=0.75)
+SAMPLING = SamplingConfig(anywhere=0.0, lips=0.0, eyes=0.85)
 """Where these rays go."""
-CLOSED = 4
+CLOSED = 8
 """Turns of frames whose eyes are closed, for one of every other opening."""
 
 

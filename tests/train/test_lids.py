@@ -30,15 +30,15 @@ CLASSES = [[3, 8], [5], [0, 1, 2]]
 SMALL = GridLayout(input_dim=3, channels=2, base=4, finest=12, levels=4)
 
 
-def test_a_third_of_the_rays_of_every_second_frame() -> None:
-    assert [lid_rays(turn, 512) for turn in range(4)] == [170, 0, 170, 0]
+def test_a_quarter_of_the_rays_of_every_second_frame() -> None:
+    assert [lid_rays(turn, 512) for turn in range(4)] == [128, 0, 128, 0]
 
 
-def test_closed_eyes_come_four_times_as_often_and_all_of_them() -> None:
-    chosen = [frame_of_lids(CLASSES, 0, turn) for turn in range(0, 72, 2)]
-    assert [sum(frame in members for frame in chosen) for members in CLASSES] == [24, 6, 6]
+def test_closed_eyes_come_eight_times_as_often_and_all_of_them() -> None:
+    chosen = [frame_of_lids(CLASSES, 0, turn) for turn in range(0, 120, 2)]
+    assert [sum(frame in members for frame in chosen) for members in CLASSES] == [48, 6, 6]
     assert set(chosen) == {3, 8, 5, 0, 1, 2}
-    assert chosen != [frame_of_lids(CLASSES, 1, turn) for turn in range(0, 72, 2)]
+    assert chosen != [frame_of_lids(CLASSES, 1, turn) for turn in range(0, 120, 2)]
 
 
 @pytest.fixture(scope="module")
