@@ -78,7 +78,8 @@ class PhaseList:
             self.model, dataset, self.pictures, self.conditions, regions, RenderSettings(), config,
             steps=amounts.head_steps, rays=amounts.rays, frames_per_step=frames,
             occupancy_cells=amounts.occupancy_cells, order=rehearsal(dataset), sampling=config.sampling,
-            net_rate=amounts.net_rate, recombine=amounts.recombine, lids=amounts.lids, lessons=self.lessons, arithmetic=arithmetic, team=self.team,
+            net_rate=amounts.net_rate, recombine=amounts.recombine, lids=amounts.lids,
+            lessons=self.lessons, arithmetic=arithmetic, team=self.team,
         )  # fmt: skip
 
     def _with_cameras(self, head: HeadPhase) -> list[Entry]:
