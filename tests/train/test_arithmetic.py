@@ -43,7 +43,7 @@ from pathlib import Path
 from r2talker.train.config import TrainConfig
 from r2talker.train.run import train_avatar
 from tests.tiny import MOTION
-config = TrainConfig(train_size=64, head_steps=30, torso_steps=20, rays=1024, device="cuda", deterministic=True)
+config = TrainConfig(train_size=64, head_steps=8, torso_steps=6, rays=1024, device="cuda", deterministic=True)
 train_avatar(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), config, MOTION)
 """
 
