@@ -10,6 +10,7 @@ from torch.nn.functional import grid_sample, interpolate, pad
 from r2talker.data.dataset import Dataset, Pictures
 from r2talker.ops.camera_rays.op import pose_vector
 from r2talker.ops.render_torso.follow import Follow, neck_shift, neck_tangents, usual_stance
+from r2talker.progress import Progress, Silent
 
 ROUNDS = {32: 12, 64: 8, 128: 3}
 """How often pictures are compared at which size, every time with a new mean of all. Small ones are cheap, and what is left after them is
@@ -22,6 +23,7 @@ RIDGE = 1e-5
 """Squared coordinates. A neck that moves by less, a pixel or so, does not tell how much of it a body goes along with."""
 CHUNK = 64
 """Frames compared at once."""
+_SILENT = Silent()
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Body:
 
 
 @torch.no_grad()
-def track_body(dataset: Dataset, pictures: Pictures) -> Body:
+def track_body(dataset: Dataset, pictures: Pictures, progress: Progress = _SILENT) -> Body:
     """Where bodies stand in the training frames, which come first in `pictures`, in their order."""
     train, info = list(dataset.train), dataset.info
     poses = torch.stack([pose_vector(dataset.c2w[frame].cpu()) for frame in train])
@@ -46,12 +48,13 @@ def track_body(dataset: Dataset, pictures: Pictures) -> Body:
     neck = neck_shift(poses, follow)
     device = pictures.torso.device
     pivot = torch.tensor([follow.row, follow.column], device=device)
-    offsets = lay_together(pictures.torso[: len(train)], neck.to(device), pivot).cpu()
+    offsets = lay_together(pictures.torso[: len(train)], neck.to(device), pivot, progress).cpu()
     follow = fit_follow(follow, neck[dataset.kept], offsets[dataset.kept])
     stances = offsets + torch.cat([neck, torch.zeros(len(neck), 1)], dim=1)
     # Which of all places is the usual one nothing says: it is taken so that the neck's alone is none.
     stances -= (stances - usual_stance(poses, follow))[dataset.kept].mean(0)
     reach = float(stances[dataset.kept, :2].abs().amax(1).quantile(0.98))
+    progress.end(f"goes along with {follow.gain[0]:.2f} of the neck's way down and {follow.gain[3]:.2f} across")
     return Body(follow, stances.to(device), reach)
 
 
@@ -71,7 +74,10 @@ def fit_follow(follow: Follow, neck: Float[Tensor, "frames 2"], offsets: Float[T
 
 
 def lay_together(
-    torso: UInt8[Tensor, "frames side side 4"], neck: Float[Tensor, "frames 2"], pivot: Float[Tensor, "2"]
+    torso: UInt8[Tensor, "frames side side 4"],
+    neck: Float[Tensor, "frames 2"],
+    pivot: Float[Tensor, "2"],
+    progress: Progress = _SILENT,
 ) -> Float[Tensor, "frames 3"]:
     """By how much each frame's torso is off the place that the neck gives it: (row, column) in background coordinates (upstream.md 2.5),
     then the angle in radians, from down to right, about the neck. Their median over the frames is 0.
@@ -81,16 +87,20 @@ def lay_together(
     """
     offsets = torch.zeros(len(torso), 3, device=torso.device)
     edge = (torso.shape[1] - 1) / torso.shape[1]
-    for side, rounds in ROUNDS.items():
-        if 2 * side > max(torso.shape[1], 2 * min(ROUNDS)):
-            break
+    sides = [side for side in ROUNDS if 2 * side <= max(torso.shape[1], 2 * min(ROUNDS))]
+    # In per cent of the pixels, which are what rounds cost.
+    whole, done = sum(ROUNDS[side] * side**2 for side in sides), 0
+    progress.begin("body", 100)
+    for side in sides:
         laid = _Laid(_reduced(torso, side), neck, pivot, edge)
-        for _ in range(rounds):
+        for _ in range(ROUNDS[side]):
             mean = laid.mean(offsets)
             for some in torch.arange(len(torso), device=torso.device).split(CHUNK):
                 offsets[some] += laid.improvement(some, offsets[some], mean)
             # On the CPU, where it is deterministic.
             offsets -= offsets.cpu().median(0).values.to(offsets.device)
+            done += side**2
+            progress.advance(round(100 * done / whole))
     return offsets
 
 

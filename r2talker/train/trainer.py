@@ -83,7 +83,7 @@ class Trainer:
         history.generator = 0.0 if motion is None else motion.seconds
         pictures = self._pictures()
         torch.manual_seed(self.config.seed)
-        body = track_body(self.dataset, pictures) if self.config.rules == "own" else None
+        body = track_body(self.dataset, pictures, self.progress) if self.config.rules == "own" else None
         model = self._untrained(pictures, conditions, body)
         lessons = self._lessons()
         phases = PhaseList(

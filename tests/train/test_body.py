@@ -10,6 +10,7 @@ from r2talker.data.dataset import Dataset, read_pictures
 from r2talker.ops.camera_rays.op import background_coords
 from r2talker.ops.render_torso.follow import Follow, beside_body
 from r2talker.train.body import fit_follow, lay_together, track_body
+from tests.tiny import Interrupting, Recorder
 
 SIDE, FRAMES = 128, 40
 NECK = Follow(scale=4.0, row=-0.3, column=0.1)
@@ -82,7 +83,14 @@ def test_what_the_neck_tells_is_fitted() -> None:
 
 def test_a_clips_bodies(data: Dataset) -> None:
     pictures = read_pictures(data, list(data.train))
-    body = track_body(data, pictures)
+    recorder = Recorder()
+    body = track_body(data, pictures, recorder)
+    assert recorder.begun == [("body", 100, 0)]
+    assert recorder.ended == [
+        f"goes along with {body.follow.gain[0]:.2f} of the neck's way down and {body.follow.gain[3]:.2f} across"
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        track_body(data, pictures, Interrupting("body", 100))
     assert body.stances.shape == (len(data.train), 3)
     assert bool(body.stances.isfinite().all())
     # The procedural person's body stands nearly still while its head moves.

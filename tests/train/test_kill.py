@@ -94,7 +94,7 @@ def test_killed_in_every_phase_and_between_them(dataset: DatasetFolder, tmp_path
     recorder = Recorder()
     assert not train_avatar("geneface", dataset.root, folder, CONFIG, MOTION, recorder).current
     # Nothing was left to train when the last one was killed.
-    assert {name for name, _, _ in recorder.begun} == {"pictures"}
+    assert {name for name, _, _ in recorder.begun} == {"pictures", "body"}
     whole = tmp_path / "whole.avatar"
     train_avatar("geneface", dataset.root, whole, CONFIG, MOTION)
     expected, weights = (load_file(AvatarFolder(path).weights) for path in (whole, folder))
