@@ -22,7 +22,7 @@ SPEECH_SEED = 1000
 class DemoArguments:
     """Make a procedural talking person, turn its video into an avatar, and let that speak words it has never heard.
 
-    Needs no input and no network; about four minutes on two CPU cores.
+    Needs no input and no network; about two minutes on two CPU cores.
     """
 
     folder: Positional[Path] = Path("r2talker-demo")
