@@ -61,7 +61,7 @@ class TrueDrive:
         drive = avatar.model.method.drive
         sequence = clip_sequence(data, drive, avatar.info.feature)
         self._windows = window_conditions(sequence, drive, avatar.info.statistics, edge=avatar.info.window_edge)
-        self._avatar, self._data = avatar, data
+        self._avatar, self._data, self._planner = avatar, data, avatar.planner
 
     @torch.no_grad()
     def render(self, frame: int, pictures: Pictures, kind: Kind) -> Float[Tensor, "side side 3"]:
@@ -69,7 +69,7 @@ class TrueDrive:
         avatar, device, size = self._avatar, self._avatar.device, pictures.size
         head, settings = avatar.model.head, avatar.info.render
         condition = head.contract.encode(self._windows[frame : frame + 1].to(device))[0]
-        eye = avatar.planner.eyes_in_reach(self._data.eye[frame].to(device))
+        eye = self._planner.eyes_in_reach(self._data.eye[frame].to(device))
         code = FrameCode(condition, eye, head.individual_codes[0])
         camera = avatar.camera(self._data.c2w[frame].to(device), size)
         if kind == FULL:

@@ -122,7 +122,7 @@ class Drawer:
     """Draws frames of one avatar. Not to be used by two threads at once."""
 
     def __init__(self, avatar: Avatar, *, batch: int = 8) -> None:
-        self.avatar, self.batch = avatar, batch
+        self.avatar, self.batch, self._planner = avatar, batch, avatar.planner
         self._renderers: OrderedDict[tuple[object, ...], Renderer] = OrderedDict()
         self._base = torch.tensor(avatar.info.landmark_base)
 
@@ -132,7 +132,7 @@ class Drawer:
         device = self.avatar.device
         codes = self.avatar.model.head.contract.encode(torch.stack([one.window for one in moved]).to(device))
         poses = torch.stack([one.c2w for one in moved]).to(device)
-        eyes = self.avatar.planner.eyes_in_reach(torch.stack([one.eye for one in moved]).to(device))
+        eyes = self._planner.eyes_in_reach(torch.stack([one.eye for one in moved]).to(device))
         if view.plain:
             drawn = list(self._renderer(view).draw(codes, eyes, poses).cpu().numpy().copy())
         else:
@@ -148,7 +148,7 @@ class Drawer:
         device = self.avatar.device
         code = self.avatar.model.head.contract.encode(moved.window[None].to(device))[0]
         pose = moved.c2w.to(device)
-        picture = self._draw_one(code, self.avatar.planner.eyes_in_reach(moved.eye.to(device)), pose, view, number)
+        picture = self._draw_one(code, self._planner.eyes_in_reach(moved.eye.to(device)), pose, view, number)
         if view.look.landmarks and self.avatar.model.drives_landmarks:
             self._mark(picture, moved, self._camera(pose, view))
         return picture

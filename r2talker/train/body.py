@@ -126,11 +126,12 @@ class _Laid:
     def __post_init__(self) -> None:
         side, device = self.pictures.shape[-1], self.pictures.device
         line = ((torch.arange(side, device=device) + 0.5) / side * 2 - 1) / self.edge
-        self.places = torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1)
+        # From the neck to every pixel.
+        self.arms = torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1) - self.pivot
 
     def mean(self, offsets: Tensor) -> Float[Tensor, "3 side side"]:
         """The mean of all pictures beside the body, and where enough of them have something to show."""
-        count = torch.zeros_like(self.places[..., 0])
+        count = torch.zeros_like(self.arms[..., 0])
         total = count.expand(2, -1, -1).clone()
         for some in torch.arange(len(offsets), device=offsets.device).split(CHUNK):
             shown, known = self._beside(some, offsets[some])
@@ -147,8 +148,8 @@ class _Laid:
         down, right = (
             (of_shown + of_mean) / 2 for of_shown, of_mean in zip(_slopes(shown), _slopes(mean[None, :2]), strict=True)
         )
-        arm = self.places - self.pivot
-        slopes = torch.stack([down, right, right * arm[..., 0] - down * arm[..., 1]], dim=1).flatten(2)
+        turn = right * self.arms[..., 0] - down * self.arms[..., 1]
+        slopes = torch.stack([down, right, turn], dim=1).flatten(2)
         weighted = slopes * weight.flatten(1)[:, None]
         prior = PRIOR * mean[2].numel()
         normal = weighted @ slopes.transpose(1, 2) + prior * torch.eye(3, device=slopes.device)
@@ -158,12 +159,12 @@ class _Laid:
 
     def _beside(self, some: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures as the body sees them [some, 2, side, side], and which of their pixels they have [some, 1, side, side]."""
-        arm = self.places - self.pivot
+        down, right = self.arms.unbind(-1)
         a, b = offsets[:, 2, None, None].cos(), offsets[:, 2, None, None].sin()
-        turned = torch.stack([a * arm[..., 0] - b * arm[..., 1], b * arm[..., 0] + a * arm[..., 1]], dim=-1)
+        turned = torch.stack([a * down - b * right, b * down + a * right], dim=-1)
         at = (turned + (self.pivot + self.neck[some] + offsets[:, :2])[:, None, None]) * self.edge
         shown = grid_sample(self.pictures[some].float() / 255, at.flip(-1), align_corners=False, padding_mode="border")
-        return shown, (at.abs().amax(-1) < 1 - 2 / len(arm))[:, None].float()
+        return shown, (at.abs().amax(-1) < 1 - 2 / len(self.arms))[:, None].float()
 
 
 def _slopes(shown: Tensor) -> tuple[Tensor, Tensor]:
